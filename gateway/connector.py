@@ -1,0 +1,143 @@
+"""The contract between the gateway and a connector; all that a connector needs to import, with the values it names.
+
+A connector is declared once, as a `ConnectorType` that an entry point of the group `mailsluice.connectors` names. It is
+built from its settings, opened once, given mails, and closed. What it may count on and what it must keep is written at
+`Connector`; `gateway.testing` has the conformance kit that checks it.
+
+    DeliveryFailure
+    ├── TransientFailure   not stored, or perhaps stored: the same mail may come again under the same id
+    └── PermanentFailure   this destination will never take this mail
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, Protocol, TypeVar
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.envelope.mail import Mail
+from gateway.status import Status
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Connector",
+    "ConnectorSettings",
+    "ConnectorType",
+    "DeliveryFailure",
+    "Mail",
+    "PermanentFailure",
+    "Receipt",
+    "TransientFailure",
+]
+
+ENTRY_POINT_GROUP = "mailsluice.connectors"
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """Proof that a destination holds a mail: where it lies, in the destination's own coordinates.
+
+    `type` is the connector type; `location` for example `{"topic": "mail", "partition": 3, "offset": 1042}`.
+    """
+
+    id: str
+    connector: str
+    type: str
+    location: dict[str, str | int]
+
+
+class DeliveryFailure(Exception):
+    """A destination did not take a mail. `text` is what the SMTP client may read; `cause` is for the log only.
+
+    `status` is the enhanced status code (RFC 3463). `text` is one line of printable ASCII without internals:
+    no host names, paths or exception texts.
+    """
+
+    def __init__(self, status: Status, text: str, *, cause: str = "") -> None:
+        super().__init__(f"{status} {text}" + (f" ({cause})" if cause else ""))
+        self.status = status
+        self.text = text
+        self.cause = cause or text
+
+
+class TransientFailure(DeliveryFailure):
+    """The mail is not known to be stored; trying again, under the same id, may succeed. `status` is 4.x.x."""
+
+
+class PermanentFailure(DeliveryFailure):
+    """Trying again cannot succeed: the destination refuses this mail. `status` is 5.x.x."""
+
+
+class ConnectorSettings(BaseModel):
+    """The keys that every `[[connector]]` table has. A connector's own settings derive from this class.
+
+    Each field has a description; the reference page and the configuration schema are generated from it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="The name by which routes and logs refer to it."
+        ),
+    ]
+    type: Annotated[str, Field(description="The connector type.")]
+    metadata: Annotated[
+        Literal["preserve", "flatten"],
+        Field(
+            description="What becomes of metadata containers: `preserve` carries each as a field of its own, `flatten` "
+            "prepends the trace fields to the content and discards the rest, listing them in the envelope's disposition."
+        ),
+    ] = "preserve"
+    deadline_seconds: Annotated[
+        float,
+        Field(gt=0, le=540, description="How long one delivery may take before the client is told to try again later."),
+    ] = 60.0
+
+    def references(self) -> tuple[str, ...]:
+        """The names of other connectors that this one uses; they are built before it."""
+        return ()
+
+
+class Connector(Protocol):
+    """One configured destination.
+
+    Calls come from one event loop. `emit` runs concurrently with itself, up to the type's `max_in_flight`.
+    """
+
+    async def open(self) -> None:
+        """Make ready, once. A destination that is down is no reason to fail: `emit` will say so, mail by mail.
+
+        Raises PermanentFailure for what only the operator can mend (a bucket that does not exist, a bad password).
+        """
+
+    async def emit(self, mail: Mail) -> Receipt:
+        """Store or hand over one mail and return only when the destination has it durably.
+
+        Raises TransientFailure or PermanentFailure, and nothing else. It may be cancelled at any point (the deadline)
+        and must then leave nothing half-done that a reader would take for a mail, nor anything running. The same mail
+        may come again under the same id after a failure: emitting it twice must be recognisable by that id.
+        The content may be read in any thread until `emit` returns, not after.
+        """
+
+    async def close(self) -> None:
+        """Release everything within a few seconds, also when the destination hangs."""
+
+
+SettingsT = TypeVar("SettingsT", bound=ConnectorSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorType(Generic[SettingsT]):
+    """The declaration of a connector: what an entry point of `mailsluice.connectors` names.
+
+    `build` gets the settings and the connectors that `settings.references()` names, and does no I/O.
+    """
+
+    name: str
+    summary: str
+    stability: Literal["stable", "beta", "experimental"]
+    settings: type[SettingsT]
+    build: Callable[[SettingsT, Mapping[str, Connector]], Connector]
+    max_in_flight: int

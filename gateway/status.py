@@ -1,0 +1,54 @@
+"""Enhanced mail system status codes (RFC 3463): the one vocabulary for what went wrong, from any destination to any reply."""
+
+from dataclasses import dataclass
+from typing import Self
+
+__all__ = [
+    "ADMINISTRATIVE_REFUSAL",
+    "BAD_DESTINATION_MAILBOX",
+    "DELIVERED",
+    "DESTINATION_UNREACHABLE",
+    "DESTINATION_UNRESPONSIVE",
+    "LOCAL_ERROR",
+    "MESSAGE_REFUSED",
+    "MESSAGE_TOO_BIG",
+    "ROUTING_LOOP",
+    "STORAGE_FULL",
+    "Status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`class.subject.detail` of RFC 3463 §2. The class is 2 (success), 4 (persistent transient) or 5 (permanent failure)."""
+
+    class_: int
+    subject: int
+    detail: int
+
+    def __post_init__(self) -> None:
+        if self.class_ not in (2, 4, 5) or not (0 <= self.subject <= 999 and 0 <= self.detail <= 999):
+            raise ValueError(f"{self} is not an RFC 3463 status code")
+
+    def __str__(self) -> str:
+        return f"{self.class_}.{self.subject}.{self.detail}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `"4.4.1"`. Raises ValueError for anything else."""
+        parts = text.split(".")
+        if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"{text!r} is not an RFC 3463 status code")
+        return cls(*map(int, parts))
+
+
+DELIVERED = Status(2, 0, 0)
+LOCAL_ERROR = Status(4, 3, 0)
+STORAGE_FULL = Status(4, 3, 1)
+DESTINATION_UNREACHABLE = Status(4, 4, 1)
+DESTINATION_UNRESPONSIVE = Status(4, 4, 2)
+BAD_DESTINATION_MAILBOX = Status(5, 1, 1)
+MESSAGE_TOO_BIG = Status(5, 3, 4)
+ROUTING_LOOP = Status(5, 4, 6)
+MESSAGE_REFUSED = Status(5, 6, 0)
+ADMINISTRATIVE_REFUSAL = Status(5, 7, 1)
