@@ -1,0 +1,183 @@
+"""From the parsed document to the whole configuration: each table by itself, then what the tables say together.
+
+Every fault is found in one go. What tables say together is judged on the document as it stands, so that a fault in one
+table does not bring forth others elsewhere.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from gateway import plugins
+from gateway.config.lines import KeyPath
+from gateway.config.model import Gateway, Listener, Route
+from gateway.config.sentences import Fault, did_you_mean, faults
+from gateway.config.values import TcpBind
+from gateway.connector import ConnectorSettings, ConnectorType
+
+__all__ = ["Config", "ConfiguredConnector", "assemble"]
+
+_SECTIONS = ("gateway", "listener", "connector", "route")
+
+Table = Mapping[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredConnector:
+    """One `[[connector]]`: its type, and the settings that the type's own class has read."""
+
+    type: ConnectorType[Any]
+    settings: ConnectorSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A configuration in which nothing is wrong. A connector stands behind those that it refers to."""
+
+    gateway: Gateway
+    listeners: tuple[Listener, ...]
+    connectors: tuple[ConfiguredConnector, ...]
+    routes: tuple[Route, ...]
+
+
+def assemble(document: Table) -> Config | tuple[Fault, ...]:
+    """The configuration that a TOML document says, or everything that is wrong with it."""
+    found = list(_shape(document))
+    listener_tables, connector_tables, route_tables = (_tables(document, section) for section in _SECTIONS[1:])
+    general = document.get("gateway", {})
+    gateway = _read(Gateway, general if isinstance(general, dict) else {}, ("gateway",), found)
+    listeners = [_read(Listener, table, ("listener", i), found) for i, table in enumerate(listener_tables)]
+    connectors = [_read_connector(table, ("connector", i), found) for i, table in enumerate(connector_tables)]
+    routes = [_read(Route, table, ("route", i), found) for i, table in enumerate(route_tables)]
+    found += _repeated_names("listener", listener_tables)
+    found += _repeated_names("connector", connector_tables)
+    found += _repeated_binds(listeners)
+    found += _unknown_destinations(route_tables, connector_tables)
+    found += _unusable_references(connectors, connector_tables)
+    if found or gateway is None:
+        return tuple(found)
+    return Config(
+        gateway=gateway,
+        listeners=tuple(filter(None, listeners)),
+        connectors=_in_building_order(filter(None, connectors)),
+        routes=tuple(filter(None, routes)),
+    )
+
+
+def _shape(document: Table) -> Iterator[Fault]:
+    for key, value in document.items():
+        if key not in _SECTIONS:
+            yield Fault((key,), f"is not a section{did_you_mean(key, _SECTIONS)}")
+        elif key == "gateway" and not isinstance(value, dict):
+            yield Fault((key,), "must be a table; write [gateway]")
+        elif key != "gateway" and not (isinstance(value, list) and all(isinstance(table, dict) for table in value)):
+            yield Fault((key,), f"must be an array of tables; write [[{key}]], with two brackets, above each one")
+    for section in _SECTIONS[1:]:
+        if not document.get(section, [{}]) or section not in document:
+            yield Fault((section,), f"is missing; write at least one [[{section}]]")
+
+
+def _tables(document: Table, section: str) -> list[Table]:
+    value = document.get(section)
+    return value if isinstance(value, list) and all(isinstance(table, dict) for table in value) else []
+
+
+def _read(model: type[Model], table: Table, path: KeyPath, found: list[Fault]) -> Model | None:
+    try:
+        # Read as JSON, pydantic takes arrays for tuples and texts for paths, and otherwise converts nothing.
+        return model.model_validate_json(to_json(table), strict=True)
+    except ValidationError as error:
+        found += faults(error, table, model, path)
+        return None
+
+
+def _read_connector(table: Table, path: KeyPath, found: list[Fault]) -> ConfiguredConnector | None:
+    connector_type = _connector_type(table.get("type"), (*path, "type"), found)
+    if connector_type is None:
+        # Of the other keys nothing is known; what every connector has is judged all the same.
+        common = {key: value for key, value in table.items() if key in ConnectorSettings.model_fields}
+        _read(ConnectorSettings, common, path, found)
+        return None
+    settings = _read(connector_type.settings, table, path, found)
+    return ConfiguredConnector(type=connector_type, settings=settings) if settings else None
+
+
+def _connector_type(name: object, path: KeyPath, found: list[Fault]) -> ConnectorType[Any] | None:
+    if not isinstance(name, str):
+        return None
+    try:
+        return plugins.find(name)
+    except LookupError:
+        found.append(Fault(path, f'"{name}" is not installed{did_you_mean(name, plugins.installed())}'))
+    except plugins.ConnectorUnavailableError as error:
+        found.append(Fault(path, str(error)))
+    return None
+
+
+def _repeated_names(section: str, tables: list[Table]) -> Iterator[Fault]:
+    names: set[object] = set()
+    for index, table in enumerate(tables):
+        name = table.get("name")
+        if isinstance(name, str) and name in names:
+            yield Fault((section, index, "name"), f'another {section} is named "{name}"; names must differ')
+        elif isinstance(name, str):
+            names.add(name)
+
+
+def _repeated_binds(listeners: list[Listener | None]) -> Iterator[Fault]:
+    binds: set[object] = set()
+    for index, listener in enumerate(listeners):
+        # Of port 0 there are as many as one likes: the system chooses.
+        if listener is None or (isinstance(listener.bind, TcpBind) and listener.bind.port == 0):
+            continue
+        if listener.bind in binds:
+            yield Fault(("listener", index, "bind"), f"another listener has {listener.bind}; addresses must differ")
+        binds.add(listener.bind)
+
+
+def _unknown_destinations(routes: list[Table], connectors: list[Table]) -> Iterator[Fault]:
+    names = {name for table in connectors if isinstance(name := table.get("name"), str)}
+    for index, table in enumerate(routes):
+        wanted = table.get("connectors")
+        for position, name in enumerate(wanted if isinstance(wanted, list) else ()):
+            if isinstance(name, str) and name not in names:
+                yield Fault(
+                    ("route", index, "connectors", position),
+                    f'no connector is named "{name}"{did_you_mean(name, names)}',
+                )
+
+
+def _unusable_references(connectors: list[ConfiguredConnector | None], tables: list[Table]) -> Iterator[Fault]:
+    names = {name for table in tables if isinstance(name := table.get("name"), str)}
+    references = {c.settings.name: c.settings.references() for c in connectors if c}
+    for index, (connector, table) in enumerate(zip(connectors, tables, strict=True)):
+        for name in connector.settings.references() if connector else ():
+            # The key that holds the reference is the connector's own affair; its value is what we know.
+            key = next((key for key, value in table.items() if key != "name" and value == name), "")
+            path = ("connector", index, key) if key else ("connector", index)
+            if name not in names:
+                yield Fault(path, f'no connector is named "{name}"{did_you_mean(name, names)}')
+            elif connector and connector.settings.name in _reachable(name, references):
+                yield Fault(path, f'"{name}" leads back to this connector; references must not go in a circle')
+
+
+def _reachable(name: str, references: Mapping[str, tuple[str, ...]]) -> set[str]:
+    reached: set[str] = set()
+    ahead = [name]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead.extend(references.get(name, ()))
+    return reached
+
+
+def _in_building_order(connectors: Iterable[ConfiguredConnector]) -> tuple[ConfiguredConnector, ...]:
+    by_name = {connector.settings.name: connector for connector in connectors}
+    order = TopologicalSorter({name: connector.settings.references() for name, connector in by_name.items()})
+    return tuple(by_name[name] for name in order.static_order())

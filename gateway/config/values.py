@@ -1,0 +1,128 @@
+"""The kinds of values in the configuration that have a grammar of their own, and a sentence for each wrong one."""
+
+import importlib
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSchema
+
+__all__ = ["Authenticator", "Bind", "Hostname", "Network", "Networks", "ReadableFile", "TcpBind", "UnixBind"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# RFC 5321 §4.1.2, and RFC 1035 §2.3.4 for the lengths. Greetings are ASCII (RFC 6531 §3.7.1 leaves them so).
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_TCP_BIND = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})\Z")
+# sun_path of Linux holds 108 octets with the closing NUL (unix(7)); other systems hold fewer.
+_LONGEST_UNIX_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class TcpBind:
+    """A TCP address to listen on. Port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixBind:
+    """A Unix socket to listen on."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+def _bind(text: object) -> TcpBind | UnixBind:
+    if isinstance(text, str) and text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path or "\0" in path or len(path.encode()) > _LONGEST_UNIX_PATH:
+            raise ValueError(f"the path of a Unix socket has 1 to {_LONGEST_UNIX_PATH} octets")
+        return UnixBind(Path(path))
+    match = _TCP_BIND.match(text) if isinstance(text, str) else None
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f'{_shown(text)} is no address; write "host:port", "[2001:db8::1]:port" or "unix:/path"')
+    if match["literal"] is None:
+        return TcpBind(match["host"], int(match["port"]))
+    try:
+        return TcpBind(str(ipaddress.IPv6Address(match["literal"])), int(match["port"]))
+    except ValueError:
+        raise ValueError(f"[{match['literal']}] is no IPv6 address") from None
+
+
+def _hostname(name: str) -> str:
+    if not _HOSTNAME.match(name):
+        raise ValueError(f'{_shown(name)} is no host name; write a domain name such as "mx.example.org"')
+    return name
+
+
+def _network(text: object) -> Network:
+    try:
+        return ipaddress.ip_network(text if isinstance(text, str) else "")
+    except ValueError:
+        pass
+    try:
+        # Octets behind the prefix: most likely an address of the network that is meant.
+        meant = ipaddress.ip_network(text if isinstance(text, str) else "", strict=False)
+    except ValueError:
+        raise ValueError(f'{_shown(text)} is no network; write one such as "192.0.2.0/24" or "2001:db8::/32"') from None
+    raise ValueError(f'{_shown(text)} has bits set behind its prefix; write "{meant}"')
+
+
+def _readable(path: Path) -> Path:
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _authenticator(text: object) -> Callable[..., Any]:
+    module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not (module and colon and name.isidentifier()):
+        raise ValueError(f'{_shown(text)} names no callable; write "package.module:callable"')
+    try:
+        found: object = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{_shown(text)} cannot be imported: {error}") from None
+    if callable(found):
+        return found
+    raise ValueError(f"{_shown(text)} is no callable")
+
+
+def _shown(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+Hostname = Annotated[str, AfterValidator(_hostname)]
+Bind = Annotated[
+    TcpBind | UnixBind,
+    PlainValidator(_bind),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:2525", "[::1]:2525", "unix:/run/mailsluice/lmtp.sock"]}),
+]
+Networks = tuple[
+    Annotated[
+        Network,
+        PlainValidator(_network),
+        PlainSerializer(str),
+        WithJsonSchema({"type": "string", "examples": ["192.0.2.0/24", "2001:db8::/32"]}),
+    ],
+    ...,
+]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+Authenticator = Annotated[
+    Callable[..., Any],
+    PlainValidator(_authenticator),
+    WithJsonSchema({"type": "string", "pattern": r"^[\w.]+:\w+$"}),
+]
