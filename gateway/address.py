@@ -7,10 +7,21 @@ A source route (`<@a,@b:user@c>`) is accepted and ignored, as RFC 5321 §4.1.1.3
 import ipaddress
 import re
 from functools import lru_cache
+from typing import Annotated
 
 import msgspec
 
-__all__ = ["NULL_REVERSE_PATH", "Address", "AddressSyntaxError", "NonAsciiAddressError", "parse_path"]
+__all__ = [
+    "NULL_REVERSE_PATH",
+    "Address",
+    "AddressSyntaxError",
+    "CommandText",
+    "NonAsciiAddressError",
+    "parse_path",
+]
+
+# Checked where an envelope is decoded: what was stored may be sent again as a command, and must not become two.
+CommandText = Annotated[str, msgspec.Meta(pattern=r"^(?![\s\S]*[\x00-\x1f\x7f])")]
 
 
 class AddressSyntaxError(ValueError):
@@ -24,7 +35,7 @@ class NonAsciiAddressError(AddressSyntaxError):
 class Address(msgspec.Struct, frozen=True, kw_only=True):
     """One mail address. The null reverse-path `<>` has three empty fields; `<Postmaster>` an empty domain."""
 
-    raw: str
+    raw: CommandText
     local_part: str
     domain: str
 
@@ -34,8 +45,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 NULL_REVERSE_PATH = Address(raw="", local_part="", domain="")
 
-# RFC 5321 §4.5.3.1.2, the limit of the DNS. The 64 octets of a local-part (§4.5.3.1.1) are a size that every server must
-# accept, not one to refuse above: bounce addresses are longer in practice, and the command line bounds them.
+# RFC 5321 §4.5.3.1.2, the limit of the DNS. The 64 octets of a local-part (§4.5.3.1.1) are a size that every server
+# must accept, not one to refuse above: bounce addresses are longer in practice, and the command line bounds them.
 _MAXIMUM_DOMAIN = 255
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]"

@@ -30,7 +30,12 @@ class Content:
         self._pieces: tuple[bytes | tuple[int, int], ...] = ((0, self.size),)
 
     def derive(self, *, prefix: bytes = b"", omit: tuple[tuple[int, int], ...] = ()) -> Self:
-        """The same octets with `prefix` before them and the ranges of `omit` left out; nothing is copied."""
+        """The same octets with `prefix` before them and the ranges of `omit` left out; nothing is copied.
+
+        Raises ValueError for content that is a derived form already: the ranges would count from the wrong place.
+        """
+        if self._pieces != ((0, self.size),):
+            raise ValueError("a derived form of content has no further derived forms")
         pieces: list[bytes | tuple[int, int]] = [prefix]
         position = 0
         for start, end in omit:

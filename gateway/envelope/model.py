@@ -1,8 +1,9 @@
 """The envelope: everything about one accepted mail except its content's octets, as one immutable tree.
 
-It is the single model behind both published forms: `codec.json_v1` writes it as JSON (`schemas/envelope.v1.schema.json`)
-and `codec.avro_v1` as Avro (`schemas/envelope.v1.avsc`). Octets are `bytes` here, base64 in JSON and `bytes` in Avro.
-The names are those of RFC 5321 and RFC 5598; `docs/envelope.md` describes every field.
+It is the single model behind both published forms: `codec.json_v1` writes it as JSON
+(`schemas/envelope.v1.schema.json`), `codec.avro_v1` as Avro (`schemas/envelope.v1.avsc`). Octets are `bytes` here,
+base64 in JSON and `bytes` in Avro. The names are those of RFC 5321 and RFC 5598; `docs/envelope.md` describes every
+field.
 """
 
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.address import Address
+from gateway.address import Address, CommandText
 from gateway.envelope import ulid
 
 __all__ = [
@@ -37,13 +38,25 @@ __all__ = [
 
 SCHEMA = "https://mailsluice.org/schemas/envelope.v1.schema.json"
 
+# The lengths stand beside the patterns because `$` also matches before a line end in Python.
 Id = Annotated[
-    str, Meta(pattern=f"^{ulid.PATTERN}$", description="128 bits, time-ordered, in Crockford's base 32 (ULID).")
+    str,
+    Meta(
+        pattern=f"^{ulid.PATTERN}$",
+        max_length=26,
+        description="128 bits, time-ordered, in Crockford's base 32 (ULID).",
+    ),
 ]
 Timestamp = Annotated[
-    str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", description="RFC 3339 in UTC, with microseconds.")
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
+        max_length=27,
+        description="RFC 3339 in UTC, with microseconds.",
+        extra_json_schema={"format": "date-time"},
+    ),
 ]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in lower-case hexadecimal.")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64, description="SHA-256 in lower-case hexadecimal.")]
 Count = Annotated[int, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 ContainerType = Annotated[
@@ -69,8 +82,8 @@ class Action(StrEnum):
 class Parameter(Struct, frozen=True, kw_only=True):
     """One ESMTP parameter of MAIL or RCPT, as it came. `value` is empty for a parameter without one (SMTPUTF8)."""
 
-    keyword: str
-    value: str = ""
+    keyword: CommandText
+    value: CommandText = ""
 
 
 class Sender(Struct, frozen=True, kw_only=True):
@@ -88,10 +101,13 @@ class Recipient(Struct, frozen=True, kw_only=True):
 
 
 class TransactionEnvelope(Struct, frozen=True, kw_only=True):
-    """The SMTP envelope (RFC 5321 §2.3.1): the originator and every accepted recipient that goes to this destination."""
+    """The SMTP envelope (RFC 5321 §2.3.1): the originator, and every accepted recipient that goes to this destination.
+
+    There is at least one recipient.
+    """
 
     mail_from: Sender
-    recipients: tuple[Recipient, ...]
+    recipients: Annotated[tuple[Recipient, ...], Meta(min_length=1)]
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -165,12 +181,14 @@ class Disposition(Struct, frozen=True, kw_only=True):
 class Metadata(Struct, frozen=True, kw_only=True):
     """The metadata containers, this gateway's own trace first, then the received ones in BMTD order, and views of them.
 
-    `trace` reads the type 0 containers as header fields, `keywords` the type 1 container as IMAP flags that a mail store
-    may set. `disposition` names every container; a destination that flattens has no `containers` left.
+    `trace` reads the type 0 containers as header fields; `trace_complete` is false where they are more than the gateway
+    reads. `keywords` reads the type 1 container as IMAP flags that a mail store may set. `disposition` names every
+    container; a destination that flattens has no `containers` left.
     """
 
     containers: tuple[Container, ...] = ()
     trace: tuple[Header, ...] = ()
+    trace_complete: bool = True
     keywords: tuple[str, ...] = ()
     disposition: tuple[Disposition, ...] = ()
 
@@ -193,10 +211,11 @@ class ContentReference(Struct, frozen=True, kw_only=True):
 class Message(Struct, frozen=True, kw_only=True):
     """The message content's facts. `size` and `sha256` are those of the octets as received, dot-stuffing undone.
 
-    `headers` is the header section in order, duplicates kept; `headers_complete` is false where it was longer than the
-    gateway reads. `chunks` are the sizes of the BDAT chunks, empty for DATA. `content` holds the octets themselves where
-    they travel inside the envelope; where they lie elsewhere, `reference` says where; where both are null they travel
-    beside it (an object, a file, a body part). Where `flattened` is present, `content` is that form.
+    `headers` is the header section in order, duplicates kept; `headers_complete` is false where it is longer than the
+    gateway reads. `chunks` are the sizes of the BDAT chunks, empty for DATA. `content` holds the octets themselves
+    where they travel inside the envelope; where they lie elsewhere, `reference` says where; where both are null they
+    travel beside it (an object, a file, a body part). Where `flattened` is present, `headers` and `content` are of that
+    form.
     """
 
     size: Count
