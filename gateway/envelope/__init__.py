@@ -1,7 +1,10 @@
 """The envelope model, its metadata containers, and the content that belongs to it."""
 
+from gateway.envelope.authentication_results import without_own_results
 from gateway.envelope.content import BLOCK, Content, ContentReader
+from gateway.envelope.headers import count_received, read_headers, write_header
 from gateway.envelope.mail import Mail
+from gateway.envelope.metadata import decode_container, encode_container, read_metadata, with_own_trace
 from gateway.envelope.model import (
     SCHEMA,
     Action,
@@ -49,5 +52,13 @@ __all__ = [
     "Tls",
     "Transaction",
     "TransactionEnvelope",
+    "count_received",
+    "decode_container",
+    "encode_container",
     "new_id",
+    "read_headers",
+    "read_metadata",
+    "with_own_trace",
+    "without_own_results",
+    "write_header",
 ]
