@@ -8,6 +8,7 @@ promise that is not kept. What happens when the destination fails is for the con
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 from msgspec import structs
@@ -21,6 +22,7 @@ __all__ = ["check_connector"]
 
 _EMIT_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
+_GRACE_SECONDS = 0.2
 # After how many turns of the event loop an emit is cancelled.
 _TURNS = (0, 1, 2, 4, 8, 16)
 
@@ -63,9 +65,13 @@ class _Check:
         self._contents: list[tuple[str, WatchedContent]] = []
 
     async def accepts_every_sample(self) -> None:
-        for name, mail in sample_mails().items():
-            await self._accepted(f"the sample mail '{name}'", mail)
-            mail.content.close()
+        mails = sample_mails()
+        try:
+            for name, mail in mails.items():
+                await self._accepted(f"the sample mail '{name}'", mail)
+        finally:
+            for mail in mails.values():
+                mail.content.close()
 
     async def takes_a_mail_twice(self) -> None:
         mail = plain_mail()
@@ -78,7 +84,7 @@ class _Check:
         await asyncio.gather(*(self._accepted(what, plain_mail()) for _ in range(max_in_flight)))
 
     async def survives_unreadable_content(self) -> None:
-        def fail() -> None:
+        def fail(_content: WatchedContent) -> None:
             raise OSError("this content cannot be read")
 
         mail = plain_mail()
@@ -99,11 +105,13 @@ class _Check:
             await _ended(emit)
             await self._accepted(f"a mail whose first emit was cancelled after {turns} turns of the loop", mail)
         mail = plain_mail()
-        loop = asyncio.get_running_loop()
+        loop, loop_thread = asyncio.get_running_loop(), threading.get_ident()
 
-        def cancel() -> None:
-            # The content may be read in another thread.
+        def cancel(content: WatchedContent) -> None:
             loop.call_soon_threadsafe(emit.cancel)
+            if threading.get_ident() != loop_thread:
+                # An emit that does not wait for its thread ends now, and the thread's read is a late one.
+                content.wait_for_end(_GRACE_SECONDS)
 
         emit = asyncio.create_task(self._emit("a mail whose emit was cancelled", mail, on_read=cancel))
         await _ended(emit)
@@ -121,7 +129,7 @@ class _Check:
         return outcome
 
     async def _emit(
-        self, what: str, mail: Mail, *, on_read: Callable[[], None] | None = None
+        self, what: str, mail: Mail, *, on_read: Callable[[WatchedContent], None] | None = None
     ) -> Receipt | DeliveryFailure:
         content = WatchedContent(mail.content, on_read)
         self._contents.append((what, content))
@@ -160,16 +168,16 @@ async def _close(connector: Connector, what: str) -> None:
     try:
         async with timeout:
             await connector.close()
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise AssertionError(f"close() of {what} did not end within {_CLOSE_SECONDS:.0f} seconds") from None
+    except Exception as exc:
+        if timeout.expired():
+            raise AssertionError(f"close() of {what} did not end within {_CLOSE_SECONDS:.0f} seconds") from exc
+        raise AssertionError(f"close() of {what} raised {exc!r}") from exc
 
 
 async def _ended(emit: asyncio.Task[Receipt | DeliveryFailure]) -> None:
     # An emit that was nearly done may also end in its receipt, or in a failure; both are values here.
     done, _ = await asyncio.wait([emit], timeout=_EMIT_SECONDS)
-    _require(bool(done), f"a cancelled emit() did not end within {_EMIT_SECONDS:.0f} seconds")
+    _require(done, f"a cancelled emit() did not end within {_EMIT_SECONDS:.0f} seconds")
     if not emit.cancelled():
         emit.result()
 

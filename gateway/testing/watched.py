@@ -1,5 +1,6 @@
 """Content that notices when, and how late, it is read."""
 
+import threading
 from collections.abc import Callable
 from typing import Self
 
@@ -9,28 +10,32 @@ __all__ = ["WatchedContent"]
 
 
 class WatchedContent(Content):
-    """The octets of another content. `on_read` is called before each read, in the thread that reads; it may raise.
+    """The octets of another content. `on_read` is called with it before each read, in the thread that reads.
 
     `was_read_late` tells whether anything was read after `emit_has_ended()`.
     """
 
     __slots__ = ("_ended", "_on_read", "_watched", "was_read_late")
 
-    def __init__(self, watched: Content, on_read: Callable[[], None] | None = None) -> None:
+    def __init__(self, watched: Content, on_read: "Callable[[WatchedContent], None] | None" = None) -> None:
         super().__init__()
         self.size = watched.size
         self._watched = watched
         self._on_read = on_read
-        self._ended = False
+        self._ended = threading.Event()
         self.was_read_late = False
 
     def emit_has_ended(self) -> None:
         """From now on nobody has a reason to read."""
-        self._ended = True
+        self._ended.set()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait, in a reading thread, whether the emit ends although the thread reads."""
+        self._ended.wait(seconds)
 
     def derive(self, *, prefix: bytes = b"", omit: tuple[tuple[int, int], ...] = ()) -> Self:
         """A derived form that is watched together with this one."""
-        return type(self)(self._watched.derive(prefix=prefix, omit=omit), self._notice_read)
+        return type(self)(self._watched.derive(prefix=prefix, omit=omit), lambda _: self._notice_read())
 
     def read_at(self, position: int, size: int) -> bytes:
         """Up to `size` octets from `position`, noticed."""
@@ -41,6 +46,6 @@ class WatchedContent(Content):
         """The watched content belongs to whoever made it."""
 
     def _notice_read(self) -> None:
-        self.was_read_late |= self._ended
         if self._on_read is not None:
-            self._on_read()
+            self._on_read(self)
+        self.was_read_late |= self._ended.is_set()

@@ -1,14 +1,234 @@
-from gateway.testing import MemoryConnector, check_connector
+import asyncio
+from contextlib import suppress
+
+import pytest
+from msgspec import structs
+
+from gateway.connector import DeliveryFailure, PermanentFailure, Receipt, TransientFailure
+from gateway.envelope import Content, Mail
+from gateway.status import LOCAL_ERROR, MESSAGE_REFUSED
+from gateway.testing import MemoryConnector, check_connector, sample_mails
+
+
+async def check(make_connector):
+    made = []
+
+    def make():
+        made.append(make_connector())
+        return made[-1]
+
+    async def read_back(receipt):
+        return made[-1].mails[receipt.id]
+
+    await check_connector(make, read_back, max_in_flight=20)
 
 
 async def test_the_memory_connector_keeps_the_contract():
-    connectors = []
+    await check(MemoryConnector)
 
-    def make():
-        connectors.append(MemoryConnector())
-        return connectors[-1]
 
-    async def read_back(receipt):
-        return connectors[-1].mails[receipt.id]
+async def test_the_kit_runs_without_reading_back():
+    await check_connector(MemoryConnector)
 
-    await check_connector(make, read_back, max_in_flight=100)
+
+def test_the_kit_needs_no_test_framework():
+    asyncio.run(check(MemoryConnector))
+
+
+class RefusesEmptyContent(MemoryConnector):
+    async def emit(self, mail):
+        if not mail.content.size:
+            raise PermanentFailure(MESSAGE_REFUSED, "empty")
+        return await super().emit(mail)
+
+
+class LosesARecipient(MemoryConnector):
+    async def emit(self, mail):
+        envelope = mail.envelope.envelope
+        kept = structs.replace(envelope, recipients=envelope.recipients[:500])
+        return await super().emit(Mail(structs.replace(mail.envelope, envelope=kept), mail.content))
+
+
+class RewritesLineEnds(MemoryConnector):
+    async def emit(self, mail):
+        octets = mail.content.read().replace(b"\r\n", b"\n")
+        return await super().emit(Mail(mail.envelope, Content(octets)))
+
+
+class KeepsTheFirstBlock(MemoryConnector):
+    async def emit(self, mail):
+        return await super().emit(Mail(mail.envelope, Content(next(mail.content.blocks(), b""))))
+
+
+class LetsAnyErrorOut(MemoryConnector):
+    async def emit(self, mail):
+        mail.content.read(1)
+        return await super().emit(mail)
+
+
+class TimesOutByItself(MemoryConnector):
+    async def emit(self, mail):
+        raise TimeoutError("the library gave up")
+
+
+class RefusesASecondTime(MemoryConnector):
+    async def emit(self, mail):
+        if mail.envelope.id in self.mails:
+            raise TransientFailure(LOCAL_ERROR, "exists already")
+        return await super().emit(mail)
+
+
+class CannotRunConcurrently(MemoryConnector):
+    async def emit(self, mail):
+        if self.in_flight:
+            raise TransientFailure(LOCAL_ERROR, "busy")
+        self.in_flight += 1
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        return await super().emit(mail)
+
+
+class BlamesTheMailForeverForALocalError(MemoryConnector):
+    async def emit(self, mail):
+        try:
+            mail.content.read(1)
+        except OSError as exc:
+            raise PermanentFailure(MESSAGE_REFUSED, "unreadable") from exc
+        return await super().emit(mail)
+
+
+class AnswersWithoutReading(MemoryConnector):
+    async def emit(self, mail):
+        try:
+            return await super().emit(mail)
+        except TransientFailure:
+            return Receipt(id=mail.envelope.id, connector=self.name, type="memory", location={"key": "none"})
+
+
+class SaysAPermanentFailureIsTransient(MemoryConnector):
+    async def emit(self, mail):
+        raise TransientFailure(MESSAGE_REFUSED, "refused")
+
+
+class LeaksText(MemoryConnector):
+    async def emit(self, mail):
+        raise TransientFailure(LOCAL_ERROR, "line one\nline two")
+
+
+class RaisesTheBareBase(MemoryConnector):
+    async def emit(self, mail):
+        raise DeliveryFailure(LOCAL_ERROR, "neither")
+
+
+class ForgetsTheId(MemoryConnector):
+    async def emit(self, mail):
+        return structs.replace(await super().emit(mail), id="")
+
+
+class SaysNoLocation(MemoryConnector):
+    async def emit(self, mail):
+        return structs.replace(await super().emit(mail), location={})
+
+
+class ReturnsNothing(MemoryConnector):
+    async def emit(self, mail):
+        await super().emit(mail)
+
+
+class LeavesItsThreadReading(MemoryConnector):
+    async def emit(self, mail):
+        await asyncio.to_thread(self.read, mail)
+        return await super().emit(mail)
+
+    def read(self, mail):
+        try:
+            mail.content.read()
+        except OSError as exc:
+            raise TransientFailure(LOCAL_ERROR, "unreadable") from exc
+
+
+class ReadsInTheBackground(MemoryConnector):
+    async def emit(self, mail):
+        asyncio.get_running_loop().call_soon(self.read, mail)
+        return await super().emit(mail)
+
+    def read(self, mail):
+        with suppress(OSError):
+            mail.content.read(1)
+
+
+class RemembersACancelledMailAsTaken(MemoryConnector):
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    async def emit(self, mail):
+        if mail.envelope.id in self.seen:
+            raise TransientFailure(LOCAL_ERROR, "already under way")
+        self.seen.add(mail.envelope.id)
+        await asyncio.sleep(0)
+        try:
+            return await super().emit(mail)
+        finally:
+            self.seen.discard(mail.envelope.id)
+
+
+class LeavesATask(MemoryConnector):
+    async def open(self):
+        self.task = asyncio.create_task(asyncio.Event().wait(), name="the flusher")
+
+
+class HangsWhenClosed(MemoryConnector):
+    async def close(self):
+        await asyncio.Event().wait()
+
+
+class CannotCloseUnopened(MemoryConnector):
+    async def open(self):
+        self.connection = object()
+
+    async def close(self):
+        del self.connection
+
+
+@pytest.mark.parametrize(
+    ("connector", "sentence"),
+    [
+        (RefusesEmptyContent, "emit.. refused the sample mail 'empty content': 5.6.0 empty"),
+        (LosesARecipient, "the envelope of the sample mail 'a thousand recipients' came back changed"),
+        (RewritesLineEnds, "the content of the sample mail 'plain' came back changed"),
+        (KeepsTheFirstBlock, "the content of the sample mail 'large content in a file' came back changed"),
+        (LetsAnyErrorOut, r"raised OSError\('this content cannot be read'\); only a DeliveryFailure may leave it"),
+        (TimesOutByItself, r"raised TimeoutError\('the library gave up'\); only a DeliveryFailure may leave it"),
+        (RefusesASecondTime, "refused the same mail, emitted again under the same id: 4.3.0 exists already"),
+        (CannotRunConcurrently, "refused one of 20 mails emitted at once: 4.3.0 busy"),
+        (BlamesTheMailForeverForALocalError, "answered PermanentFailure.* to content that cannot be read"),
+        (AnswersWithoutReading, "answered Receipt.* to content that cannot be read"),
+        (SaysAPermanentFailureIsTransient, "its status has to begin with 4"),
+        (LeaksText, "it has to be one line of printable ASCII"),
+        (RaisesTheBareBase, "it may be a TransientFailure or PermanentFailure"),
+        (ForgetsTheId, "the receipt of the sample mail 'plain' has the id  instead of"),
+        (SaysNoLocation, "the receipt of the sample mail 'plain' does not say where the mail lies"),
+        (ReturnsNothing, "returned None instead of a Receipt"),
+        (LeavesItsThreadReading, "the content of a mail whose emit was cancelled was read after emit.. had ended"),
+        (ReadsInTheBackground, "was read after emit.. had ended"),
+        (RemembersACancelledMailAsTaken, "refused a mail whose first emit was cancelled after 1 turns of the loop"),
+        (LeavesATask, "close.. returned, but tasks of the connector still run: the flusher"),
+        (HangsWhenClosed, "close.. of a connector that was never opened did not end within 5 seconds"),
+        (CannotCloseUnopened, "close.. of a connector that was never opened raised AttributeError"),
+    ],
+)
+async def test_a_broken_promise_is_named(connector, sentence, monkeypatch):
+    monkeypatch.setattr("gateway.testing.conformance._CLOSE_SECONDS", 0.01 if connector is HangsWhenClosed else 5.0)
+    with pytest.raises(AssertionError, match=sentence.replace("5 seconds", "0 seconds")):
+        await check(connector)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def test_sample_mails_are_fresh_each_time():
+    first, second = sample_mails(), sample_mails()
+    ids = {mail.envelope.id for mail in (*first.values(), *second.values())}
+    assert len(ids) == len(first) + len(second)
+    for mail in (*first.values(), *second.values()):
+        mail.content.close()
