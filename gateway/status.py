@@ -1,4 +1,4 @@
-"""Enhanced mail system status codes (RFC 3463): the one vocabulary for what went wrong, from any destination to any reply."""
+"""Enhanced mail system status codes (RFC 3463): the vocabulary for what went wrong, from a destination to a reply."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`class.subject.detail` of RFC 3463 §2. The class is 2 (success), 4 (persistent transient) or 5 (permanent failure)."""
+    """`class.subject.detail` of RFC 3463 §2; class 2 is success, 4 a persistent transient, 5 a permanent failure."""
 
     class_: int
     subject: int

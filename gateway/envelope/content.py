@@ -23,11 +23,19 @@ class Content:
 
     __slots__ = ("_file", "_octets", "_pieces", "size")
 
-    def __init__(self, octets: bytes = b"", *, file: io.FileIO | None = None) -> None:
+    def __init__(
+        self,
+        octets: bytes = b"",
+        *,
+        file: io.FileIO | None = None,
+        pieces: tuple[bytes | tuple[int, int], ...] | None = None,
+    ) -> None:
         self._octets = octets
         self._file = file
-        self.size: int = len(octets) if file is None else os.fstat(file.fileno()).st_size
-        self._pieces: tuple[bytes | tuple[int, int], ...] = ((0, self.size),)
+        whole = len(octets) if file is None else os.fstat(file.fileno()).st_size
+        # What the content is made of: octets of its own, or ranges (start, end) of the octets or the file.
+        self._pieces = ((0, whole),) if pieces is None else pieces
+        self.size: int = whole if pieces is None else sum(map(_length, pieces))
 
     def derive(self, *, prefix: bytes = b"", omit: tuple[tuple[int, int], ...] = ()) -> Self:
         """The same octets with `prefix` before them and the ranges of `omit` left out; nothing is copied.
@@ -42,11 +50,7 @@ class Content:
             pieces.append((position, start))
             position = end
         pieces.append((position, self.size))
-        derived = type(self)(self._octets)
-        derived._file = self._file
-        derived._pieces = tuple(pieces)
-        derived.size = len(prefix) + self.size - sum(end - start for start, end in omit)
-        return derived
+        return type(self)(self._octets, file=self._file, pieces=tuple(pieces))
 
     def read(self, limit: int | None = None) -> bytes:
         """All octets, or the first `limit` of them. For content that is known to be small enough to hold."""
@@ -66,11 +70,11 @@ class Content:
 
     def read_at(self, position: int, size: int) -> bytes:
         """Up to `size` octets from `position`; fewer only at the end."""
-        if self._file is None and len(self._pieces) == 1:
+        if self._file is None and len(self._pieces) == 1:  # never derived
             return self._octets[position : position + size]
         found: list[bytes] = []
         for piece in self._pieces:
-            length = len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+            length = _length(piece)
             if position >= length:
                 position -= length
                 continue
@@ -102,6 +106,10 @@ class Content:
         """Give the file back to the system. Readers that are still open fail from now on."""
         if self._file is not None:
             self._file.close()
+
+
+def _length(piece: bytes | tuple[int, int]) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
 
 
 class ContentReader(io.RawIOBase):

@@ -1,0 +1,56 @@
+"""CHUNKING (RFC 3030 §2): message content by BDAT, counted and never scanned."""
+
+from typing import TYPE_CHECKING
+
+from gateway.smtp.chunk import Chunk, begin_chunk, decline_chunk
+from gateway.smtp.events import ChunkReceived
+from gateway.smtp.extension import Extension
+from gateway.smtp.reply import Reply
+
+if TYPE_CHECKING:
+    from gateway.smtp.server import ServerConnection
+
+__all__ = ["Chunking"]
+
+_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
+
+
+class Chunking(Extension):
+    """CHUNKING."""
+
+    name = "Large Message Transport"
+    keyword = "CHUNKING"
+
+    def __init__(self) -> None:
+        self.verbs = {b"BDAT": _bdat}
+
+    def decline(self, connection: "ServerConnection", argument: bytes) -> None:
+        decline_chunk(connection, argument)
+
+
+def _bdat(connection: "ServerConnection", argument: bytes) -> None:
+    begin_chunk(connection, argument, _ContentChunk)
+
+
+class _ContentChunk(Chunk):
+    """Content octets. Unless MAIL said BODY=BINARYMIME they are lines, as with DATA, and end with CRLF only (E4)."""
+
+    def receive(self, octets: bytes) -> None:
+        connection = self.connection
+        transaction = connection.transaction
+        connection.receive_content(octets)
+        if transaction.mail is not None and transaction.mail.body != "BINARYMIME":
+            transaction.line_ends.read(octets)
+
+    def finish(self) -> None:
+        connection = self.connection
+        transaction = connection.transaction
+        transaction.extensions.add(Chunking.keyword)
+        if self.last:
+            transaction.line_ends.finish()
+        if transaction.line_ends.bare:
+            return self.fail(_BARE_LINE_END)
+        if self.size and transaction.failure is None:
+            connection.tell(ChunkReceived(self.size))
+        # RFC 3030 §2 shows "250 <count> octets received".
+        return self.succeed(Reply.of(250, "2.0.0", f"{self.size} octets received"))

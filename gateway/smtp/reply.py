@@ -1,0 +1,84 @@
+"""Replies (RFC 5321 §4.2) with enhanced status codes (RFC 2034): values that a server writes and a client reads."""
+
+import re
+
+from msgspec import Struct
+
+from gateway.status import Status
+
+__all__ = ["Reply", "ReplySyntaxError", "read_reply"]
+
+# RFC 5321 §4.5.3.1.5: 512 octets with the code and the CRLF.
+_LINE_OCTETS = 512
+# A client bounds what it reads of one reply; no server says more than this in earnest.
+_REPLY_OCTETS = 64 * 1024
+
+_LINE = re.compile(rb"([2-5][0-9]{2})([ -]?)(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+class ReplySyntaxError(ValueError):
+    """The peer's octets are not a reply of RFC 5321 §4.2."""
+
+
+class Reply(Struct, frozen=True):
+    """One reply: its code, its enhanced status code (None where RFC 2034 §4 wants none), and its lines of text."""
+
+    code: int
+    status: Status | None
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, code: int, status: str, text: str) -> "Reply":
+        """A reply of one line: `Reply.of(503, "5.5.1", "nested MAIL command")`. An empty status means none."""
+        return cls(code, Status.parse(status) if status else None, (text,))
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether the command succeeded (2yz) or may go on (3yz)."""
+        return self.code < 400
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the client should try again later (4yz)."""
+        return 400 <= self.code < 500
+
+    def encode(self, *, enhanced: bool) -> bytes:
+        """The octets on the wire, lines cut at 512 octets; `enhanced` says whether status codes are sent."""
+        # RFC 2034 §4: the same status code on every line of a reply.
+        start = f"{self.status} " if enhanced and self.status is not None else ""
+        room = _LINE_OCTETS - 6 - len(start)
+        *others, last = (_UNPRINTABLE.sub("?", line)[:room] for line in self.lines)
+        wire = [f"{self.code}-{start}{line}\r\n" for line in others]
+        wire.append(f"{self.code} {start}{last}\r\n")
+        return "".join(wire).encode("ascii")
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.code), str(self.status or ""), " / ".join(self.lines))))
+
+
+def read_reply(octets: bytes) -> tuple[Reply, int] | None:
+    """The first whole reply in what a server sent, and its length in octets; None while it is not complete.
+
+    Raises ReplySyntaxError when it is no reply, changes its code between lines, or does not end within 64 KiB.
+    """
+    position = 0
+    code: bytes | None = None
+    status: Status | None = None
+    lines: list[str] = []
+    while (end := octets.find(b"\n", position)) >= 0 and end < _REPLY_OCTETS:
+        match = _LINE.fullmatch(octets[position:end].removesuffix(b"\r"))
+        position = end + 1
+        if match is None:
+            raise ReplySyntaxError("the server's answer is not an SMTP reply")
+        if code is not None and match[1] != code:
+            raise ReplySyntaxError("the server changed the code within one reply")
+        code = match[1]
+        if match[3] is not None:
+            status = Status.parse(match[3].decode())
+        lines.append(match[4].decode("utf-8", "replace"))
+        if match[2] != b"-":
+            return Reply(int(code), status, tuple(lines)), position
+    if len(octets) > _REPLY_OCTETS:
+        raise ReplySyntaxError("the server's reply does not end")
+    return None

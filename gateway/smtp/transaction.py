@@ -1,0 +1,46 @@
+"""What the engine must remember of one mail transaction; a new one takes its place at every end of a transaction.
+
+There is no other way to reset a transaction than to replace it, so nothing of an old one can be left behind
+(RFC 5321 §4.1.1.5; receivers that reset field by field have accepted mail without MAIL or RCPT).
+"""
+
+from gateway.smtp.content import LineEndCheck
+from gateway.smtp.events import MailReceived
+from gateway.smtp.reply import Reply
+
+__all__ = ["Transaction"]
+
+
+class Transaction:
+    """`failure` is why the transaction cannot complete any more; `failure_told` whether the client has read it.
+
+    `content_octets` and `metadata_octets` are what the client has sent so far, `recipients` the accepted ones,
+    `recipients_refused` whether any was refused.
+    """
+
+    __slots__ = (
+        "chunks",
+        "container_types",
+        "content_octets",
+        "extensions",
+        "failure",
+        "failure_told",
+        "line_ends",
+        "mail",
+        "metadata_octets",
+        "recipients",
+        "recipients_refused",
+    )
+
+    def __init__(self) -> None:
+        self.mail: MailReceived | None = None
+        self.recipients = 0
+        self.recipients_refused = False
+        self.content_octets = 0
+        self.metadata_octets = 0
+        self.chunks = 0
+        self.container_types: list[int] = []
+        self.line_ends = LineEndCheck()
+        self.extensions: set[str] = set()
+        self.failure: Reply | None = None
+        self.failure_told = False

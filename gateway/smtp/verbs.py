@@ -1,0 +1,256 @@
+"""The verbs of the base service (RFC 5321 §4.1.1, RFC 2033 §4.1): functions of the connection and the argument."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from gateway.address import Address, AddressSyntaxError, NonAsciiAddressError, parse_path
+from gateway.smtp import grammar
+from gateway.smtp.content import DotReader
+from gateway.smtp.dialect import DIALECTS, Dialect
+from gateway.smtp.events import MailReceived, RecipientReceived
+from gateway.smtp.extension import Extension, Parameter, Verb
+from gateway.smtp.reply import Reply
+from gateway.smtp.state import Cause, State
+
+if TYPE_CHECKING:
+    from gateway.smtp.server import ServerConnection
+
+__all__ = ["NOT_IMPLEMENTED", "VERBS"]
+
+# RFC 5321 §4.2.4: recognised, so that the answer is 502 and not 500.
+NOT_IMPLEMENTED = frozenset({b"BURL", b"EXPN", b"TURN"})
+
+_OK = Reply.of(250, "2.0.0", "OK")
+_START_CONTENT = Reply.of(354, "", "end the content with <CRLF>.<CRLF>")
+_GOODBYE = Reply.of(221, "2.0.0", "goodbye")
+_CANNOT_VERIFY = Reply.of(252, "2.5.0", "cannot verify, but will take the mail and try")
+_NO_ARGUMENT = Reply.of(501, "5.5.4", "this command takes no argument")
+_HELLO_FIRST = Reply.of(503, "5.5.1", "say hello first")
+_NESTED_MAIL = Reply.of(503, "5.5.1", "a transaction is open already")
+_MAIL_FIRST = Reply.of(503, "5.5.1", "MAIL first")
+_RCPT_FIRST = Reply.of(503, "5.5.1", "RCPT first")
+_AFTER_CONTENT = Reply.of(503, "5.5.1", "too late, content has been sent")
+_RESET_FIRST = Reply.of(503, "5.5.1", "RSET first")
+_NO_RECIPIENTS = Reply.of(554, "5.5.1", "no valid recipients")
+_NO_LMTP_RECIPIENTS = Reply.of(503, "5.5.1", "no valid recipients")
+_TOO_MANY_RECIPIENTS = Reply.of(452, "4.5.3", "too many recipients")
+_UTF8_MAIL = Reply.of(550, "5.6.7", "a non-ASCII address needs SMTPUTF8")
+_UTF8_RCPT = Reply.of(553, "5.6.7", "a non-ASCII address needs SMTPUTF8")
+_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
+_TOO_BIG = Reply.of(552, "5.3.4", "message too big")
+_NO_EXTENSIONS = Reply.of(555, "5.5.4", "parameters need EHLO")
+
+_BODY_DEFAULT = "7BIT"
+
+
+def _hello(connection: "ServerConnection", argument: bytes) -> None:
+    _greet_client(connection, argument, extended=False)
+
+
+def _extended_hello(connection: "ServerConnection", argument: bytes) -> None:
+    _greet_client(connection, argument, extended=True)
+
+
+def _greet_client(connection: "ServerConnection", argument: bytes, *, extended: bool) -> None:
+    try:
+        name = grammar.hello_name(argument)
+    except grammar.CommandSyntaxError as error:
+        connection.respond(Reply.of(501, "5.5.4", str(error)))
+        return
+    again = bool(connection.hello)
+    # RFC 5321 §4.1.4: a second hello acts as RSET (RFC 1869 §4.2 refused it; that is superseded).
+    connection.reset_transaction()
+    connection.introduce(name, extended=extended)
+    # RFC 2034 §4: no enhanced status code on a reply to a hello.
+    lines = [connection.hostname]
+    if extended:
+        lines += connection.extensions.hello_lines(connection)
+    reply = Reply(250, None, tuple(lines))
+    if again:
+        connection.respond_to_junk(reply)
+    else:
+        connection.respond(reply)
+
+
+def _mail(connection: "ServerConnection", argument: bytes) -> None:
+    match connection.state:
+        case State.READY:
+            pass
+        case State.START:
+            return connection.respond(_HELLO_FIRST)
+        case State.RESET_NEEDED:
+            return connection.respond(_RESET_FIRST)
+        case _:
+            return connection.respond(_NESTED_MAIL)
+    try:
+        path, octets = grammar.path_argument(argument, b"FROM:")
+        parameters = grammar.parameters(octets)
+        values = dict(parameters)
+        if parameters and (refusal := _check_parameters(connection, connection.extensions.mail_parameters, parameters)):
+            return connection.respond(refusal)
+        address = parse_path(path, utf8="SMTPUTF8" in values)
+    except grammar.CommandSyntaxError as error:
+        return connection.respond(Reply.of(501, "5.5.4", str(error)))
+    except NonAsciiAddressError:
+        return connection.respond(_UTF8_MAIL)
+    except AddressSyntaxError as error:
+        return connection.respond(Reply.of(501, "5.1.7", str(error)))
+    mail = MailReceived(
+        address=address,
+        parameters=parameters,
+        size=int(values.get("SIZE", 0)),
+        body=values.get("BODY", _BODY_DEFAULT).upper(),
+        utf8="SMTPUTF8" in values,
+    )
+    for refuse in connection.extensions.refuse_mail:
+        if (refusal := refuse(connection, mail)) is not None:
+            return connection.respond(refusal)
+    return connection.ask(mail)
+
+
+def _rcpt(connection: "ServerConnection", argument: bytes) -> None:
+    match connection.state:
+        case State.MAIL | State.RCPT:
+            pass
+        case State.START | State.READY:
+            return connection.respond(_MAIL_FIRST)
+        case State.RESET_NEEDED:
+            return connection.respond(_RESET_FIRST)
+        case _:
+            return connection.respond(_AFTER_CONTENT)
+    transaction = connection.transaction
+    # A recipient that is not accepted, for whatever reason, was still tried: that decides the code of a later DATA.
+    transaction.recipients_refused = True
+    if transaction.recipients >= connection.limits.recipients:
+        return connection.respond(_TOO_MANY_RECIPIENTS)
+    try:
+        path, octets = grammar.path_argument(argument, b"TO:")
+        parameters = grammar.parameters(octets)
+        if parameters and (refusal := _check_parameters(connection, connection.extensions.rcpt_parameters, parameters)):
+            return connection.respond(refusal)
+        address = _forward_path(path, utf8=transaction.mail is not None and transaction.mail.utf8)
+    except grammar.CommandSyntaxError as error:
+        return connection.respond(Reply.of(501, "5.5.4", str(error)))
+    except NonAsciiAddressError:
+        return connection.respond(_UTF8_RCPT)
+    except AddressSyntaxError as error:
+        return connection.respond(Reply.of(553, "5.1.3", str(error)))
+    return connection.ask(RecipientReceived(address=address, parameters=parameters))
+
+
+def _forward_path(path: bytes, *, utf8: bool) -> Address:
+    if not path:
+        raise AddressSyntaxError("a recipient is missing")
+    return parse_path(path, utf8=utf8)
+
+
+def _check_parameters(
+    connection: "ServerConnection",
+    known: Mapping[str, Sequence[tuple[Extension, Parameter]]],
+    parameters: tuple[tuple[str, str], ...],
+) -> Reply | None:
+    """What is wrong with the parameters of a MAIL or RCPT; notes the extensions they use when nothing is."""
+    if not connection.extended:
+        return _NO_EXTENSIONS
+    used: set[str] = set()
+    for keyword, value in parameters:
+        error = ""
+        for extension, check in known.get(keyword, ()):
+            if extension.is_offered(connection) and not (error := check(value)):
+                used.add(extension.keyword)
+                break
+        else:
+            # RFC 5321 §4.1.1.11: 555 for what is not recognised, or not implemented in this session.
+            return Reply.of(501, "5.5.4", error) if error else Reply.of(555, "5.5.4", f"{keyword} is not known here")
+    connection.transaction.extensions |= used
+    return None
+
+
+def _data(connection: "ServerConnection", argument: bytes) -> None:
+    if argument:
+        return connection.respond(_NO_ARGUMENT)
+    match connection.state:
+        case State.RCPT:
+            pass
+        case State.MAIL if connection.transaction.recipients_refused:
+            # RFC 2033 §4.2 asks for 503 where SMTP says 554.
+            lmtp = connection.dialect.reply_per_recipient
+            return connection.respond(_NO_LMTP_RECIPIENTS if lmtp else _NO_RECIPIENTS)
+        case State.MAIL:
+            return connection.respond(_RCPT_FIRST)
+        case State.CHUNKS | State.FAILED:
+            # RFC 3030 §2: DATA and BDAT do not mix; the client must reset.
+            connection.reset_transaction()
+            connection.step(Cause.CHUNK_OUT_OF_SEQUENCE)
+            return connection.respond(_AFTER_CONTENT)
+        case State.RESET_NEEDED:
+            return connection.respond(_RESET_FIRST)
+        case _:
+            return connection.respond(_MAIL_FIRST)
+    for refuse in connection.extensions.refuse_data:
+        if (refusal := refuse(connection)) is not None:
+            return connection.respond(refusal)
+    connection.step(Cause.DATA_ACCEPTED)
+    connection.respond(_START_CONTENT)
+    return connection.read_payload(_DataContent(connection))
+
+
+class _DataContent:
+    """The octets after 354. A message that will be refused is read by the same reader to its true end (E2, E8)."""
+
+    def __init__(self, connection: "ServerConnection") -> None:
+        self._connection = connection
+        self._reader = DotReader()
+
+    def read(self, octets: bytes) -> bytes:
+        connection = self._connection
+        content, rest = self._reader.read(octets)
+        connection.receive_content(content)
+        if self._reader.done:
+            if self._reader.bare:
+                connection.fail_transaction(_BARE_LINE_END)
+            connection.end_payload()
+            connection.end_content()
+        elif connection.transaction.content_octets > connection.limits.discard_octets:
+            connection.close(_TOO_BIG)
+        return rest
+
+
+def _rset(connection: "ServerConnection", argument: bytes) -> None:
+    if argument:
+        return connection.respond(_NO_ARGUMENT)
+    idle = connection.state in (State.START, State.READY)
+    connection.reset_transaction()
+    connection.step(Cause.TRANSACTION_ENDED)
+    return connection.respond_to_junk(_OK) if idle else connection.respond(_OK)
+
+
+def _noop(connection: "ServerConnection", _argument: bytes) -> None:
+    # RFC 5321 §4.1.1.9: an argument is allowed and ignored.
+    connection.respond_to_junk(_OK)
+
+
+def _vrfy(connection: "ServerConnection", argument: bytes) -> None:
+    if not argument:
+        return connection.respond(Reply.of(501, "5.5.4", "whom to verify is missing"))
+    return connection.respond_to_junk(_CANNOT_VERIFY)
+
+
+def _quit(connection: "ServerConnection", argument: bytes) -> None:
+    return connection.respond(_NO_ARGUMENT) if argument else connection.close(_GOODBYE)
+
+
+def _verbs(dialect: Dialect) -> Mapping[bytes, Verb]:
+    greetings = {verb: _extended_hello if verb == dialect.extended_hello else _hello for verb in dialect.hello}
+    return greetings | {
+        b"MAIL": _mail,
+        b"RCPT": _rcpt,
+        b"DATA": _data,
+        b"RSET": _rset,
+        b"NOOP": _noop,
+        b"VRFY": _vrfy,
+        b"QUIT": _quit,
+    }
+
+
+VERBS: Mapping[str, Mapping[bytes, Verb]] = {dialect.name: _verbs(dialect) for dialect in DIALECTS.values()}
