@@ -6,23 +6,14 @@ import os
 import tempfile
 from datetime import UTC, datetime
 
-from msgspec import structs
-
 from gateway.address import NULL_REVERSE_PATH, Address, parse_path
 from gateway.envelope import (
     BLOCK,
-    Action,
     Client,
-    Container,
     Content,
-    Disposition,
     Envelope,
-    Flattened,
-    Header,
     Mail,
     Message,
-    Metadata,
-    Origin,
     Parameter,
     Recipient,
     Sender,
@@ -30,75 +21,61 @@ from gateway.envelope import (
     Transaction,
     TransactionEnvelope,
     new_id,
+    read_headers,
+    read_metadata,
+    with_own_trace,
 )
+from gateway.envelope.flatten import flatten, preserve
 
 __all__ = ["plain_mail", "sample_mails"]
 
-_ALL_OCTETS = bytes(range(256))
+_EVERY_OCTET = bytes(range(256))
 _TEXT = b"From: a@example.net\r\nSubject: a sample\r\n\r\nHello.\r\n"
-_TEXT_HEADERS = (Header(name="From", value=" a@example.net"), Header(name="Subject", value=" a sample"))
-_TRACE = b"Received: from client.example.net by mx.example.org with ESMTP; Sat, 21 Nov 2026 10:00:00 +0000\r\n"
-_TRACE_HEADER = Header(name="Received", value=_TRACE[len(b"Received:") : -len(b"\r\n")].decode())
-
-
-def sample_mails() -> dict[str, Mail]:
-    """Fresh mails under fresh ids, by what is special about each. The caller closes their contents."""
-    return {
-        "plain": plain_mail(),
-        "header octets that are not UTF-8": _mail(
-            b"Subject: caf\xe9\r\nX-Two: 1\r\nX-Two: 2\r\nno colon\r\n\r\n\xe9\r\n",
-            headers=(
-                Header(name="Subject", value=" caf\ufffd", raw=b" caf\xe9"),
-                Header(name="X-Two", value=" 1"),
-                Header(name="X-Two", value=" 2"),
-                Header(name="", value="no colon"),
-            ),
-        ),
-        "null reverse-path, to the postmaster": _mail(
-            _TEXT, sender=NULL_REVERSE_PATH, recipients=(_recipient("Postmaster"),), headers=_TEXT_HEADERS
-        ),
-        "quoted local-part": _mail(_TEXT, recipients=(_recipient('"a \\" b@c"@example.org'),), headers=_TEXT_HEADERS),
-        "local-part that is a path": _mail(
-            _TEXT, recipients=(_recipient('"../../{id}/%2e%2e;$(id)"@example.org'),), headers=_TEXT_HEADERS
-        ),
-        "UTF-8 addresses": _mail(
-            "Subject: Grüße\r\n\r\n".encode(),
-            sender=_address("grüße@bücher.example"),
-            recipients=(_recipient("用户@例子.example"),),
-            headers=(Header(name="Subject", value=" Grüße"),),
-        ),
-        "metadata of every type": _mail(_TEXT, metadata=_every_metadata(), headers=_TEXT_HEADERS),
-        "metadata flattened": _flattened_mail(),
-        "empty content": _mail(b""),
-        "binary content in chunks": _mail(_ALL_OCTETS + b"\n.\n\r\n.\r\n\0" + b"x" * 5000, chunks=(256, 0, 5008)),
-        "large content in a file": _mail(_file(_TEXT + _ALL_OCTETS * (BLOCK // 170)), headers=_TEXT_HEADERS),
-        "a thousand recipients": _mail(
-            _TEXT,
-            recipients=tuple(
-                _recipient(f"r{number}@example.org", Parameter(keyword="NOTIFY", value="SUCCESS,FAILURE"))
-                for number in range(1000)
-            ),
-            headers=_TEXT_HEADERS,
-        ),
-    }
+_TRACE = b"Received: from client.example.net by mx.example.org with ESMTPS; Sat, 21 Nov 2026 10:00:00 +0000\r\n"
+_CONTAINERS = ((0, _TRACE), (1, b"\\Flagged $Forwarded"), (0xFFFF, _EVERY_OCTET), (2, b""))
 
 
 def plain_mail() -> Mail:
     """A fresh small mail with nothing special about it; its content is in memory."""
-    return _mail(_TEXT, headers=_TEXT_HEADERS)
+    return preserve(_mail(_TEXT))
+
+
+def sample_mails() -> dict[str, Mail]:
+    """Fresh mails under fresh ids, by what is special about each. The caller closes their contents."""
+    header_oddities = b"Subject: caf\xe9\r\nX-Two: 1\r\nX-Two:\r\n\t2\r\nno colon\r\n\r\n\xe9\r\n"
+    many = [_recipient(f"r{number}@example.org", "NOTIFY=SUCCESS,FAILURE") for number in range(1000)]
+    received = {
+        "plain": _mail(_TEXT),
+        "header octets that are not UTF-8": _mail(header_oddities),
+        "null reverse-path, to the postmaster": _mail(_TEXT, sender=NULL_REVERSE_PATH, to=[_recipient("Postmaster")]),
+        "quoted local-part": _mail(_TEXT, to=[_recipient('"a \\" b@c"@example.org')]),
+        "local-part that looks like a path": _mail(_TEXT, to=[_recipient('"../../{id}/%2e%2e;$(id)"@example.org')]),
+        "UTF-8 addresses": _mail(
+            "Subject: Grüße\r\n\r\n".encode(),
+            sender=_address("grüße@bücher.example"),
+            to=[_recipient("用户@例子.example", "ORCPT=utf-8;x")],
+        ),
+        "metadata of every type": _mail(_TEXT, containers=_CONTAINERS),
+        "empty content": _mail(b""),
+        "binary content in chunks": _mail(_EVERY_OCTET + b"\n.\n\r\n.\r\n\0" + b"x" * 5000, chunks=(256, 0, 5009)),
+        "large content in a file": _mail(_file(_TEXT + _EVERY_OCTET * (BLOCK // 170))),
+        "a thousand recipients": _mail(_TEXT, to=many),
+    }
+    samples = {name: preserve(mail) for name, mail in received.items()}
+    return {**samples, "metadata flattened": flatten(_mail(_TEXT, containers=_CONTAINERS))}
 
 
 def _mail(
     content: bytes | Content,
     *,
     sender: Address | None = None,
-    recipients: tuple[Recipient, ...] = (),
-    headers: tuple[Header, ...] = (),
-    metadata: Metadata | None = None,
+    to: list[Recipient] | None = None,
+    containers: tuple[tuple[int, bytes], ...] = (),
     chunks: tuple[int, ...] = (),
 ) -> Mail:
     if isinstance(content, bytes):
         content = Content(content)
+    headers, headers_complete = read_headers(content.read(BLOCK))
     envelope = Envelope(
         id=new_id(),
         received_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -118,48 +95,25 @@ def _mail(
                 address=_address("a@example.net") if sender is None else sender,
                 parameters=(Parameter(keyword="SMTPUTF8"), Parameter(keyword="SIZE", value=str(content.size))),
             ),
-            recipients=recipients or (_recipient("b@example.org"),),
+            recipients=tuple(to or [_recipient("b@example.org")]),
         ),
-        metadata=metadata or Metadata(),
-        message=Message(size=content.size, sha256=_sha256(content), headers=headers, chunks=chunks),
+        metadata=read_metadata(with_own_trace(_TRACE, containers), trusted=True),
+        message=Message(
+            size=content.size,
+            sha256=hashlib.sha256(content.read()).hexdigest(),
+            headers=headers,
+            headers_complete=headers_complete,
+            chunks=chunks,
+        ),
     )
     return Mail(envelope, content)
 
 
-def _every_metadata() -> Metadata:
-    containers = (
-        Container(index=0, type=0, origin=Origin.GATEWAY, data=_TRACE),
-        Container(index=1, type=0, origin=Origin.RECEIVED, data=_TRACE),
-        Container(index=2, type=1, origin=Origin.RECEIVED, data=b"\\Flagged $Forwarded"),
-        Container(index=3, type=0xFFFF, origin=Origin.RECEIVED, data=_ALL_OCTETS),
-        Container(index=4, type=2, origin=Origin.RECEIVED, data=b""),
+def _recipient(path: str, *parameters: str) -> Recipient:
+    pairs = [parameter.partition("=") for parameter in parameters]
+    return Recipient(
+        address=_address(path), parameters=tuple(Parameter(keyword=keyword, value=value) for keyword, _, value in pairs)
     )
-    return Metadata(
-        containers=containers,
-        trace=(_TRACE_HEADER, _TRACE_HEADER),
-        keywords=("\\Flagged", "$Forwarded"),
-        disposition=tuple(_disposition(container, Action.CARRIED) for container in containers),
-    )
-
-
-def _flattened_mail() -> Mail:
-    own = Container(index=0, type=0, origin=Origin.GATEWAY, data=_TRACE)
-    other = Container(index=1, type=0x1234, origin=Origin.RECEIVED, data=_ALL_OCTETS)
-    disposition = (_disposition(own, Action.FLATTENED), _disposition(other, Action.DISCARDED))
-    received = _mail(_TEXT, headers=_TEXT_HEADERS, metadata=Metadata(disposition=disposition))
-    content = received.content.derive(prefix=b"Return-Path: <a@example.net>\r\n" + _TRACE)
-    message = structs.replace(
-        received.envelope.message, flattened=Flattened(size=content.size, sha256=_sha256(content))
-    )
-    return Mail(structs.replace(received.envelope, message=message), content)
-
-
-def _disposition(container: Container, action: Action) -> Disposition:
-    return Disposition(index=container.index, type=container.type, size=len(container.data), action=action)
-
-
-def _recipient(path: str, *parameters: Parameter) -> Recipient:
-    return Recipient(address=_address(path), parameters=parameters)
 
 
 def _address(path: str) -> Address:
@@ -169,11 +123,4 @@ def _address(path: str) -> Address:
 def _file(octets: bytes) -> Content:
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(octets)
-        return Content(file=io.FileIO(os.dup(file.fileno()), "r+"))
-
-
-def _sha256(content: Content) -> str:
-    digest = hashlib.sha256()
-    for block in content.blocks():
-        digest.update(block)
-    return digest.hexdigest()
+        return Content(file=io.FileIO(os.dup(file.fileno())))
