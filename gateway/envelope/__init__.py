@@ -4,7 +4,7 @@ from gateway.envelope.authentication_results import without_own_results
 from gateway.envelope.content import BLOCK, Content, ContentReader
 from gateway.envelope.headers import count_received, read_headers, write_header
 from gateway.envelope.mail import Mail
-from gateway.envelope.metadata import decode_container, encode_container, read_metadata, with_own_trace
+from gateway.envelope.metadata import KEYWORDS, TRACE, decode_container, encode_container, read_metadata, with_own_trace
 from gateway.envelope.model import (
     SCHEMA,
     Action,
@@ -30,7 +30,9 @@ from gateway.envelope.ulid import new_id
 
 __all__ = [
     "BLOCK",
+    "KEYWORDS",
     "SCHEMA",
+    "TRACE",
     "Action",
     "Client",
     "Container",
