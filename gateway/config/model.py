@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from gateway.config.values import Authenticator, Bind, Hostname, Networks, ReadableFile, TcpBind
+from gateway.config.values import Authenticator, Bind, ExtensionKeyword, Hostname, Networks, ReadableFile, TcpBind
 
 __all__ = ["Authentication", "Gateway", "Limits", "Listener", "Route", "Tls"]
 
@@ -160,7 +160,8 @@ class Listener(Section):
         ),
     ] = 36_700_160
     disable_extensions: Annotated[
-        tuple[str, ...], Field(description="EHLO keywords that are not offered here, for example `METADATA`.")
+        tuple[ExtensionKeyword, ...],
+        Field(description="EHLO keywords that are not offered, for example `METADATA`."),
     ] = ()
     bmtd_order: Annotated[
         Literal["any", "before-content"],
@@ -193,6 +194,14 @@ class Listener(Section):
                 "LMTP must not use port 25 (RFC 2033 §5); choose another port, such as 24, or a Unix socket"
             )
         return bind
+
+    @field_validator("disable_extensions")
+    @classmethod
+    def _not_what_lmtp_needs(cls, keywords: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for keyword in _LMTP_EXTENSIONS:
+            if keyword in keywords and info.data.get("protocol") == "lmtp":
+                raise ValueError(f"LMTP must offer {keyword} (RFC 2033 §5); leave it out here")
+        return keywords
 
     @field_validator("authentication")
     @classmethod
@@ -242,10 +251,10 @@ def _server_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
         # Without a password to give, an encrypted key would make OpenSSL ask on the terminal.
         context.load_cert_chain(certificate_file, key_file, password=lambda: b"")
     except OSError as error:
-        # ssl.SSLError is an OSError whose `reason` is OpenSSL's own word for it (KEY_VALUES_MISMATCH).
-        reason = getattr(error, "reason", None) or error.strerror
+        # ssl.SSLError is an OSError; `reason` is OpenSSL's own word (KEY_VALUES_MISMATCH), where it has one.
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise ValueError(
-            f"TLS cannot be set up with {certificate_file} and {key_file} ({reason}); "
-            "both must be PEM, belong together, and the key must not be encrypted"
+            f"TLS cannot be set up with {certificate_file} and {key_file}{f' ({reason})' if reason else ''}; "
+            "both must be PEM and belong together, and the key must not be encrypted"
         ) from None
     return context

@@ -10,7 +10,20 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
-__all__ = ["Authenticator", "Bind", "Hostname", "Network", "Networks", "ReadableFile", "TcpBind", "UnixBind"]
+from gateway.config.sentences import did_you_mean
+from gateway.smtp.extensions import EXTENSIONS
+
+__all__ = [
+    "Authenticator",
+    "Bind",
+    "ExtensionKeyword",
+    "Hostname",
+    "Network",
+    "Networks",
+    "ReadableFile",
+    "TcpBind",
+    "UnixBind",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -20,6 +33,7 @@ _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 _TCP_BIND = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})\Z")
 # sun_path of Linux holds 108 octets with the closing NUL (unix(7)); other systems hold fewer.
 _LONGEST_UNIX_PATH = 107
+_KEYWORDS = tuple(sorted(extension.keyword for extension in EXTENSIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,13 @@ def _network(text: object) -> Network:
     raise ValueError(f'{_shown(text)} has bits set behind its prefix; write "{meant}"')
 
 
+def _extension_keyword(text: str) -> str:
+    keyword = text.upper()
+    if keyword not in _KEYWORDS:
+        raise ValueError(f"{_shown(text)} is no extension of this gateway{did_you_mean(keyword, _KEYWORDS)}")
+    return keyword
+
+
 def _readable(path: Path) -> Path:
     try:
         with path.open("rb"):
@@ -110,6 +131,9 @@ Bind = Annotated[
     PlainValidator(_bind),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:2525", "[::1]:2525", "unix:/run/mailsluice/lmtp.sock"]}),
+]
+ExtensionKeyword = Annotated[
+    str, AfterValidator(_extension_keyword), WithJsonSchema({"type": "string", "enum": list(_KEYWORDS)})
 ]
 Networks = tuple[
     Annotated[
