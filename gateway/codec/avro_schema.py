@@ -5,6 +5,7 @@ A struct is a record with the same fields, defaults and descriptions; an optiona
 Avro: they are checked when a datum is decoded into the model.
 """
 
+from inspect import cleandoc
 from typing import Any
 
 from msgspec import NODEFAULT, inspect
@@ -43,13 +44,13 @@ def _avro_type(of: inspect.Type, named: set[str]) -> Any:
             return cls.__name__
         case inspect.EnumType(cls=cls):
             named.add(cls.__name__)
-            return {"type": "enum", "name": cls.__name__, "doc": cls.__doc__, "symbols": [one.value for one in cls]}
+            return {"type": "enum", "name": cls.__name__, "doc": _doc(cls), "symbols": [one.value for one in cls]}
         case inspect.StructType(cls=cls, fields=fields):
             named.add(cls.__name__)
             return {
                 "type": "record",
                 "name": cls.__name__,
-                "doc": cls.__doc__,
+                "doc": _doc(cls),
                 "fields": [_field(field, named) for field in fields],
             }
         case _:
@@ -63,6 +64,12 @@ def _field(field: inspect.Field, named: set[str]) -> dict[str, Any]:
     if field.default is not NODEFAULT:
         found["default"] = {(): [], b"": ""}.get(field.default, field.default)
     return found
+
+
+def _doc(cls: type) -> str:
+    """The docstring with its paragraphs unwrapped."""
+    paragraphs = cleandoc(cls.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 SCHEMA: dict[str, Any] = {"namespace": NAMESPACE, **_avro_type(inspect.type_info(Envelope), set())}
