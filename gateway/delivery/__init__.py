@@ -1,0 +1,17 @@
+"""From an accepted recipient to receipts: which route it takes, and what every destination of that route answers."""
+
+from gateway.delivery.destination import Destination
+from gateway.delivery.outcome import Failure, RecipientOutcome
+from gateway.delivery.routes import PatternError, Route, Routes, parse_pattern
+from gateway.delivery.submit import submit
+
+__all__ = [
+    "Destination",
+    "Failure",
+    "PatternError",
+    "RecipientOutcome",
+    "Route",
+    "Routes",
+    "parse_pattern",
+    "submit",
+]

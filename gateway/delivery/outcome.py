@@ -1,0 +1,36 @@
+"""What became of a mail, for each recipient: values that the ingress turns into replies and a log line."""
+
+from msgspec import Struct
+
+from gateway.connector import Receipt
+from gateway.envelope import Recipient
+from gateway.status import Status
+
+__all__ = ["Failure", "RecipientOutcome"]
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """One destination does not have the mail. The client may read `text`; `cause` is for the log."""
+
+    connector: str
+    status: Status
+    text: str
+    cause: str
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether another attempt may succeed."""
+        return self.status.class_ == 4
+
+
+class RecipientOutcome(Struct, frozen=True, kw_only=True):
+    """The answer of every destination of one recipient's route: as many receipts and failures as there are."""
+
+    recipient: Recipient
+    receipts: tuple[Receipt, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def failure(self) -> Failure | None:
+        """What the client is told: a transient failure before a permanent one, for then it is worth coming again."""
+        return min(self.failures, key=lambda failure: not failure.is_transient, default=None)
