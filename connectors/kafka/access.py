@@ -1,0 +1,86 @@
+"""Getting in: which of the brokers answers, whether it lets us in, and if not, why not.
+
+aiokafka's own start only says that no broker could be used. So each is tried by one connection first, whose error is
+the one that the operator needs, and the producer is started with the first that answers.
+"""
+
+import asyncio
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.conn import create_conn, get_ip_port_afi
+
+from connectors.kafka import failures
+from connectors.kafka.client import Producer
+from connectors.kafka.credentials import Credentials
+from connectors.kafka.session import Session
+from connectors.kafka.settings import KafkaSettings
+from gateway.connector import DeliveryFailure
+
+__all__ = ["connect"]
+
+_PROBE_SECONDS = 3.0
+_START_SECONDS = 5.0
+# Records that come together share a request; a larger one has a batch of its own.
+_BATCH_BYTES = 64 * 1024
+
+
+async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
+    """A session through the first of `bootstrap_servers` that lets us in. Raises TransientFailure."""
+    access = _access(settings, credentials)
+    server = await _first_that_answers(settings.bootstrap_servers, access)
+    producer = Producer(
+        bootstrap_servers=server,
+        # Half the deadline, so that a request that gets no answer can be made again to a new leader.
+        request_timeout_ms=int(min(30.0, max(1.0, settings.deadline_seconds / 2)) * 1000),
+        compression_type=None if settings.compression == "none" else settings.compression,
+        linger_ms=settings.linger_milliseconds,
+        max_batch_size=min(_BATCH_BYTES, settings.max_request_bytes),
+        max_request_size=settings.max_request_bytes,
+        **access,
+    )
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await producer.start()
+    except (errors.KafkaError, OSError) as error:
+        await producer.abandon()
+        raise failures.from_error(error, f"starting a producer at {server}") from error
+    except asyncio.CancelledError:
+        await producer.abandon()
+        raise
+    return Session(producer)
+
+
+def _access(settings: KafkaSettings, credentials: Credentials) -> dict[str, Any]:
+    sasl = settings.sasl_mechanism != "none"
+    protocol = ("SASL_SSL" if sasl else "SSL") if settings.tls else ("SASL_PLAINTEXT" if sasl else "PLAINTEXT")
+    access = {
+        "client_id": f"mailsluice-{settings.name}",
+        "security_protocol": protocol,
+        "ssl_context": credentials.tls,
+    }
+    if sasl:
+        access |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": credentials.password.get_secret_value(),
+        }
+    return access
+
+
+async def _first_that_answers(servers: tuple[str, ...], access: dict[str, Any]) -> str:
+    refusals: list[DeliveryFailure] = []
+    for server in servers:
+        host, port, _ = get_ip_port_afi(server)
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                connection = await create_conn(host, port, **access)
+        # A ValueError is what aiokafka makes of a broker that does not know the SCRAM password either.
+        except (errors.KafkaError, OSError, ValueError) as error:
+            refusals.append(failures.from_error(error, f"broker {server}"))
+        else:
+            await connection.close()
+            return server
+    # A refused login tells more than a broker that is down.
+    worst = min(refusals, key=lambda refusal: refusal.status != failures.MISCONFIGURED)
+    raise type(worst)(worst.status, worst.text, cause="; ".join(refusal.cause for refusal in refusals))

@@ -1,0 +1,127 @@
+"""A session with the brokers: one producer with its identity at the brokers, and the records that are in it.
+
+An idempotent producer numbers the records of each partition. When the brokers refuse one, its number is missing, and
+they refuse all that follow: such a producer is of no more use and is replaced, as is one that does not answer.
+"""
+
+import asyncio
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import RecordMetadata
+
+from connectors.kafka.client import Producer
+from connectors.kafka.record import Record
+
+__all__ = ["Session"]
+
+# How long a record may go on alone when nobody waits for it any more, and how long the others may take to finish when
+# the session ends.
+_GRACE_SECONDS = 2.0
+# Between questions for a topic that is not there: one that the brokers make on demand takes a moment.
+_TOPIC_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+class Session:
+    """A started producer. `send` until `has_ended`; `end` may be called at any time and more than once."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._sending: set[asyncio.Timeout] = set()
+        self._idle = asyncio.Event()
+        self._partition_of = DefaultPartitioner()
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether records have to go into another session."""
+        return self._ending is not None
+
+    async def send(self, record: Record, *, alone: bool) -> RecordMetadata:
+        """Have `record` acknowledged by all in-sync replicas; `alone`: in a batch that no other record shares.
+
+        Raises the errors of aiokafka, and TimeoutError when the session ends first. A KafkaError that comes after the
+        record was handed to the brokers ends the session.
+        """
+        async with asyncio.timeout(None) as limit:
+            self._sending.add(limit)
+            try:
+                await self.find(record.topic)
+                sent = await (self._send_alone(record) if alone else self._send_shared(record))
+                return await self._acknowledged(sent)
+            finally:
+                self._sending.discard(limit)
+                if not self._sending:
+                    self._idle.set()
+
+    async def find(self, topic: str) -> None:
+        """Return when the brokers know `topic`. Raises the errors of aiokafka."""
+        client = self._producer.client
+        is_answered = await client.add_topic(topic)
+        for pause in _TOPIC_PAUSES_SECONDS:
+            if client.cluster.partitions_for_topic(topic) is not None:
+                return
+            if topic in client.cluster.unauthorized_topics:
+                break
+            await asyncio.sleep(pause)
+            is_answered = await client.force_metadata_update()
+        is_unauthorized = topic in client.cluster.unauthorized_topics
+        self._producer.forget_topic(topic)
+        if is_unauthorized:
+            raise errors.TopicAuthorizationFailedError(topic)
+        raise errors.UnknownTopicOrPartitionError(topic) if is_answered else errors.NodeNotReadyError
+
+    def end(self, grace_seconds: float = _GRACE_SECONDS) -> None:
+        """Take no more records, give those on their way `grace_seconds` to arrive, and let go of the brokers."""
+        moment = asyncio.get_running_loop().time() + grace_seconds
+        for limit in self._sending:
+            if not limit.expired():
+                limit.reschedule(moment)
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+
+    async def ended(self) -> None:
+        """Return when nothing of the session is left."""
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+
+    async def _end(self) -> None:
+        if self._sending:
+            self._idle.clear()
+            await self._idle.wait()
+        await self._producer.abandon()
+
+    async def _send_shared(self, record: Record) -> "asyncio.Future[RecordMetadata]":
+        sent: asyncio.Future[RecordMetadata] = await self._producer.send(
+            record.topic, key=record.key, value=record.value, headers=record.headers
+        )
+        return sent
+
+    async def _send_alone(self, record: Record) -> "asyncio.Future[RecordMetadata]":
+        batch = self._producer.create_batch()
+        batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+        batch.close()
+        cluster = self._producer.client.cluster
+        partition = self._partition_of(
+            record.key,
+            sorted(cluster.partitions_for_topic(record.topic)),
+            sorted(cluster.available_partitions_for_topic(record.topic)),
+        )
+        sent: asyncio.Future[RecordMetadata] = await self._producer.send_batch(batch, record.topic, partition=partition)
+        return sent
+
+    async def _acknowledged(self, sent: "asyncio.Future[RecordMetadata]") -> RecordMetadata:
+        try:
+            return await asyncio.shield(sent)
+        except asyncio.CancelledError:
+            # The record cannot be taken out of the producer again, only the producer be given up.
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unless_done, sent)
+            raise
+        except errors.KafkaError:
+            self.end()
+            raise
+
+    def _end_unless_done(self, sent: "asyncio.Future[Any]") -> None:
+        if not (sent.done() or self.has_ended):
+            self.end()
