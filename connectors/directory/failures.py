@@ -1,0 +1,30 @@
+"""What an error of the file system means: for a mail, another try; at the start, that nothing can work."""
+
+import errno
+from pathlib import Path
+
+from gateway.connector import PermanentFailure, TransientFailure
+from gateway.status import LOCAL_ERROR, STORAGE_FULL, Status
+
+__all__ = ["from_os_error", "is_full", "unusable"]
+
+# RFC 3463 §3.4, X.3.5: system incorrectly configured.
+_MISCONFIGURED = Status(5, 3, 5)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether space or quota has run out, which time or a broom may mend."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def from_os_error(error: OSError) -> TransientFailure:
+    """The failure of one mail: 4.3.1 when the archive is full, otherwise 4.3.0."""
+    if is_full(error):
+        return TransientFailure(STORAGE_FULL, "the archive is full, try again later", cause=str(error))
+    return TransientFailure(LOCAL_ERROR, "the archive cannot be written, try again later", cause=str(error))
+
+
+def unusable(path: Path, error: OSError) -> PermanentFailure:
+    """The failure of an archive that cannot be opened at `path`."""
+    cause = f"{path} cannot hold the archive: {error.strerror}; set `path` to a directory that this user may write in"
+    return PermanentFailure(_MISCONFIGURED, "the archive cannot be opened", cause=cause)

@@ -1,0 +1,51 @@
+"""Files and directories that outlive a power failure.
+
+After a failed fsync Linux takes the lost pages for clean, and a second fsync reports success. So none is repeated: the
+file is removed, and the next attempt writes a new one.
+"""
+
+import filecmp
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+__all__ = ["make_directory", "store", "sync_directory"]
+
+
+def store(path: Path, blocks: Iterable[bytes]) -> bool:
+    """Put a whole, synced file at `path`, for its owner only; a reader sees all of it or no file.
+
+    False where a file of the very same octets lies there already. Raises OSError, FileExistsError where a file of other
+    octets lies there; nothing is left behind then. The directory is for the caller to sync, once for several files.
+    """
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
+        file.writelines(blocks)
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            # A link fails where a rename would overwrite.
+            os.link(file.name, path)
+        except FileExistsError:
+            if not filecmp.cmp(file.name, path, shallow=False):
+                raise
+            return False
+    return True
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory `path` for its owner only, where there is none, and sync its name. Raises OSError.
+
+    The name of one that exists is synced too: whoever made it may have crashed before it was.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in `path` on stable storage: without this a power failure may take a synced file's name away."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

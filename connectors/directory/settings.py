@@ -1,0 +1,22 @@
+"""The keys of a `[[connector]]` table of type `directory`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.connector import ConnectorSettings
+
+__all__ = ["DirectorySettings"]
+
+
+class DirectorySettings(ConnectorSettings):
+    """Where the archive lies."""
+
+    type: Literal["directory"] = "directory"
+    path: Annotated[
+        Path,
+        Field(
+            description="The archive's directory. It is made where it does not exist; nothing else should write there."
+        ),
+    ]
