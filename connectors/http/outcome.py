@@ -1,0 +1,106 @@
+"""What a consumer's answer means: a receipt, or the failure that becomes the answer to the SMTP client.
+
+2xx                   the consumer has the mail
+408, 425, 429, 5xx    not now: transient
+3xx and any 1xx       transient too: the URL is not the consumer's, which its operator can mend, and until then no
+                      mail may be lost over it (Standard Webhooks counts a redirection as a failure and follows none)
+any other 4xx         refused for good, in the consumer's own words if it gave any as text/plain
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from gateway.connector import PermanentFailure, Receipt, TransientFailure
+from gateway.status import ADMINISTRATIVE_REFUSAL, LOCAL_ERROR, MESSAGE_TOO_BIG, Status
+
+__all__ = ["ANSWER_LIMIT", "Answer", "receipt"]
+
+ANSWER_LIMIT = 64 * 1024
+
+# RFC 3463 §3.4, X.3.5: system incorrectly configured.
+_MISCONFIGURED = Status(4, 3, 5)
+_TRY_LATER = frozenset({408, 425, 429})
+_CONTENT_TOO_LARGE = 413
+
+# RFC 5321 §4.5.3.1.5: a reply line has 512 octets; code, status, id and address take their part of them.
+_TEXT_LIMIT = 200
+_COORDINATE_LIMIT = 200
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A consumer's answer. `body` has at most ANSWER_LIMIT octets, and none where they came encoded (RFC 9110 §8.4)."""
+
+    status: int
+    media_type: str = ""
+    location: str = ""
+    retry_after: str = ""
+    body: bytes = b""
+
+
+class _Stored(msgspec.Struct):
+    id: str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = ""
+
+
+_STORED = msgspec.json.Decoder(_Stored)
+
+
+def receipt(answer: Answer, *, id: str, connector: str) -> Receipt:  # noqa: A002  # the receipt's own word
+    """The receipt that a 2xx answer is. Raises TransientFailure or PermanentFailure for any other answer."""
+    status = answer.status
+    if 200 <= status <= 299:
+        return Receipt(id=id, connector=connector, type="http", location=_coordinates(answer))
+    if status < 400:
+        target = f" to {_printable(answer.location)}" if answer.location else ""
+        raise TransientFailure(
+            _MISCONFIGURED,
+            "the destination is not configured correctly, try again later",
+            cause=f"HTTP {status}{target}, which is not followed: set url to where the consumer really is",
+        )
+    said = _first_line(answer)
+    cause = f"HTTP {status}" + (f": {said}" if said else "")
+    if status in _TRY_LATER or status >= 500:
+        if answer.retry_after:
+            cause += f", Retry-After: {_printable(answer.retry_after)}"
+        raise TransientFailure(LOCAL_ERROR, "the destination cannot take the mail now, try again later", cause=cause)
+    raise PermanentFailure(
+        MESSAGE_TOO_BIG if status == _CONTENT_TOO_LARGE else ADMINISTRATIVE_REFUSAL,
+        said or f"the destination refused the mail (HTTP {status})",
+        cause=cause,
+    )
+
+
+def _coordinates(answer: Answer) -> dict[str, str | int]:
+    location: dict[str, str | int] = {"status": answer.status}
+    stored_as = _id(answer)
+    if stored_as != "":
+        location["id"] = stored_as if isinstance(stored_as, int) else _printable(stored_as)
+    if answer.location:
+        location["location"] = _printable(answer.location)
+    return location
+
+
+def _id(answer: Answer) -> str | int:
+    if answer.media_type != "application/json" and not answer.media_type.endswith("+json"):
+        return ""
+    try:
+        return _STORED.decode(answer.body).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # The status is the answer; an id is welcome and not required.
+        return ""
+
+
+def _first_line(answer: Answer) -> str:
+    if answer.media_type != "text/plain":
+        return ""
+    lines = answer.body[: 4 * _TEXT_LIMIT].decode("utf-8", "replace").strip().splitlines()
+    # A text in brackets at the start of a reply belongs to the gateway.
+    return _UNPRINTABLE.sub("?", lines[0]).lstrip("[ ")[:_TEXT_LIMIT].rstrip() if lines else ""
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub("?", text)[:_COORDINATE_LIMIT]
