@@ -139,7 +139,7 @@ class ExtensionTable:
 def _by_parameter(
     declared: Iterable[tuple[Extension, Mapping[str, Parameter]]],
 ) -> Mapping[str, Sequence[tuple[Extension, Parameter]]]:
-    # One parameter may belong to several extensions, each with values of its own: BODY is both 8BITMIME's and BINARYMIME's.
+    # A parameter may belong to several extensions, each with values of its own: BODY is 8BITMIME's and BINARYMIME's.
     found: dict[str, list[tuple[Extension, Parameter]]] = {}
     for extension, parameters in declared:
         for keyword, check in parameters.items():

@@ -87,6 +87,11 @@ class ServerConnection:
         """Where the session stands."""
         return self._machine.state
 
+    @property
+    def in_payload(self) -> bool:
+        """Whether the client is in the middle of content or of a container, not of a command."""
+        return self._payload is not None
+
     # What the owner calls.
 
     def greet(self) -> None:

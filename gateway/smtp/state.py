@@ -58,6 +58,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
         # RSET before any hello is allowed and changes nothing (RFC 5321 §4.1.4); so is a chunk, which is refused.
         Cause.TRANSACTION_ENDED: State.START,
         Cause.CHUNK_OUT_OF_SEQUENCE: State.START,
+        Cause.TLS_ESTABLISHED: State.START,
         Cause.CLOSED: State.CLOSED,
     },
     State.READY: _RESET

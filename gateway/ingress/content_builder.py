@@ -1,0 +1,76 @@
+"""Content as it arrives: counted, digested, and kept small in memory, however large it is.
+
+Small content stays in memory and costs the event loop next to nothing. Once it passes MEMORY_OCTETS it goes to an
+unnamed file, block by block in a thread, so that a slow disk stalls only the session that feeds it.
+"""
+
+import asyncio
+import hashlib
+import io
+import tempfile
+from pathlib import Path
+
+from gateway.envelope import Content
+
+__all__ = ["MEMORY_OCTETS", "ContentBuilder"]
+
+MEMORY_OCTETS = 256 * 1024
+
+
+class ContentBuilder:
+    """Builds one Content. `directory` is where the file of large content lies."""
+
+    __slots__ = ("_blocks", "_digest", "_directory", "_file", "_pending", "size")
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._digest = hashlib.sha256()
+        self._blocks: list[bytes] = []
+        self._pending = 0
+        self._file: io.FileIO | None = None
+        self.size = 0
+
+    def write(self, octets: bytes) -> None:
+        """Take the next octets. No more may come while the builder is full."""
+        self._blocks.append(octets)
+        self._pending += len(octets)
+        self.size += len(octets)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `flush` must be called before more is written."""
+        return self._pending > MEMORY_OCTETS
+
+    async def flush(self) -> None:
+        """Move what is in memory to the file. Raises OSError when it cannot be written."""
+        blocks, self._blocks = self._blocks, []
+        self._pending = 0
+        await asyncio.to_thread(self._store, blocks)
+
+    async def finish(self) -> tuple[Content, str]:
+        """The content and its SHA-256 in hexadecimal. Raises OSError when the rest cannot be written."""
+        if self._file is not None:
+            await self.flush()
+            file, self._file = self._file, None
+            assert file is not None  # noqa: S101  # flush does not close it
+            return Content(file=file), self._digest.hexdigest()
+        octets = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+        self._digest.update(octets)
+        return Content(octets), self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Give everything up."""
+        self._blocks.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _store(self, blocks: list[bytes]) -> None:
+        if self._file is None:
+            # Unbuffered, and without a name: there is nothing to clean up after a crash.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115  # closed with the content
+        for block in blocks:
+            self._digest.update(block)
+            rest = memoryview(block)
+            while rest:
+                rest = rest[self._file.write(rest) :]

@@ -1,0 +1,66 @@
+"""What the ingress logs: one line for each mail, and one for each login and each connection that came to nothing.
+
+The lines have what an operator searches for, in fields. A recipient list is cut short, and nothing else of the mail is
+in them.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.delivery import RecipientOutcome
+from gateway.envelope import Client
+from gateway.ingress.transaction import Transaction
+from gateway.smtp import Reply
+
+__all__ = ["authentication", "connection_failed", "mail_answered", "session_broken", "storage_failed"]
+
+_log = structlog.get_logger("mailsluice.ingress")
+
+_MAXIMUM_RECIPIENTS = 20
+
+
+def mail_answered(
+    transaction: Transaction, outcomes: Sequence[RecipientOutcome], replies: Sequence[Reply], *, seconds: float
+) -> None:
+    """The canonical line: who, to whom, what was answered, where it lies, and why it does not where it does not."""
+    session = transaction.session
+    receipts = {receipt.connector: receipt.location for outcome in outcomes for receipt in outcome.receipts}
+    failures = {failure.connector: failure for outcome in outcomes for failure in outcome.failures}
+    _log.info(
+        "mail",
+        id=transaction.id,
+        session=session.session,
+        listener=session.listener,
+        client=session.client.address,
+        protocol=session.protocol,
+        mail_from=transaction.mail.address.raw,
+        recipients=[recipient.address.raw for recipient in transaction.recipients[:_MAXIMUM_RECIPIENTS]],
+        recipient_count=len(transaction.recipients),
+        size=transaction.content.size,
+        replies=sorted({f"{reply.code} {reply.status}" for reply in replies}),
+        receipts=receipts,
+        failures={name: f"{failure.status} {failure.cause}" for name, failure in failures.items()},
+        seconds=round(seconds, 6),
+    )
+
+
+def authentication(session: str, client: Client, login: bytes, *, success: bool) -> None:
+    """A login was tried."""
+    text = login.decode("utf-8", "backslashreplace")
+    _log.info("authentication", session=session, client=client.address, login=text, success=success)
+
+
+def connection_failed(session: str, client: Client, error: Exception) -> None:
+    """A connection came to nothing before its greeting or in a handshake."""
+    _log.info("connection failed", session=session, client=client.address, cause=str(error))
+
+
+def session_broken(session: str, client: Client) -> None:
+    """A defect of this program ended a session. Call it where the exception is caught."""
+    _log.exception("session broken", session=session, client=client.address)
+
+
+def storage_failed(id_: str, error: OSError) -> None:
+    """Incoming content could not be stored; the client was told to come again."""
+    _log.error("content cannot be stored", id=id_, cause=str(error))

@@ -1,0 +1,393 @@
+"""One connection: moves octets between the socket and the engine, and events to the mail they belong to.
+
+Most events are handled at once, in the callback that brought the octets. What takes time (storing large content,
+delivery, a password, a TLS handshake) runs as one task; until it ends the session reads nothing more, so that a client
+cannot have more under way than one mail and a buffer. Sessions share nothing that one of them could use up.
+"""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, cast
+
+from gateway.connector import PermanentFailure
+from gateway.delivery import RecipientOutcome, Routes, submit
+from gateway.envelope import Client, Mail, Proxy, Tls, new_id
+from gateway.ingress import records
+from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
+from gateway.ingress.authentication import is_authentic
+from gateway.ingress.connections import Connections
+from gateway.ingress.pace import Pace
+from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
+from gateway.ingress.settings import ListenerSettings
+from gateway.ingress.transaction import SessionFacts, Transaction
+from gateway.smtp import (
+    ChunkReceived,
+    ConnectionEnded,
+    ContainerReceived,
+    ContentReceived,
+    CredentialsReceived,
+    Event,
+    MailReceived,
+    MessageReceived,
+    RecipientReceived,
+    Reply,
+    ServerConnection,
+    State,
+    TlsRequested,
+    TransactionAborted,
+    Waiting,
+)
+
+__all__ = ["Session", "TlsFailedError"]
+
+_SENDER_OK = Reply.of(250, "2.1.0", "sender ok")
+_RECIPIENT_OK = Reply.of(250, "2.1.5", "recipient ok")
+_NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no route to this recipient")
+_AUTHENTICATED = Reply.of(235, "2.7.0", "authentication successful")
+_BAD_CREDENTIALS = Reply.of(535, "5.7.8", "authentication failed")
+_AUTH_UNAVAILABLE = Reply.of(454, "4.7.0", "authentication is not available now")
+_LATE = Reply.of(421, "4.4.2", "too slow, closing")
+_SHUTDOWN = Reply.of(421, "4.3.2", "shutting down, try again later")
+_INTERNAL = Reply.of(421, "4.3.0", "local error, closing")
+
+_HANDSHAKE_SECONDS = 30.0
+_PROXY_SECONDS = 10.0
+# The states in which a client has nothing to lose when the session ends.
+_IDLE = (State.START, State.READY)
+
+
+class TlsFailedError(Exception):
+    """The TLS handshake did not succeed."""
+
+
+class Session(asyncio.Protocol):
+    """One client, from its connection to the end of all that it started."""
+
+    def __init__(self, settings: ListenerSettings, routes: Routes, connections: Connections) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._connections = connections
+        self._connection = ServerConnection(
+            settings.dialect, hostname=settings.hostname, extensions=settings.extensions, limits=settings.limits
+        )
+        self._id = new_id()
+        self._loop = asyncio.get_running_loop()
+        self._client = Client(address="unix")
+        self._proxy: Proxy | None = None
+        self._proxy_header: ProxyHeader | None = None
+        self._tls: Tls | None = None
+        self._transaction: Transaction | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._output_blocked = False
+        self._half_closed = False
+        self._lost = False
+        self._draining = False
+        self._pace = Pace(
+            idle_seconds=settings.idle_seconds,
+            min_octets_per_second=settings.min_octets_per_second,
+            on_late=self._end_late,
+        )
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self._client = Client(address=peer[0].removeprefix("::ffff:"), port=peer[1])
+        behind_proxy = self._is_in(self._settings.proxy_networks)
+        client = "" if behind_proxy or self._client.address == "unix" else self._client.address
+        if (refusal := self._connections.admit(self, client)) is not None:
+            self._refuse(refusal)
+        elif behind_proxy or self._settings.implicit_tls:
+            self._proxy_header = ProxyHeader() if behind_proxy else None
+            self._run(self._open())
+        else:
+            self._connection.greet()
+            self._pump(0)
+
+    def data_received(self, octets: bytes) -> None:
+        if self._proxy_header is not None:
+            self._proxy_header.feed(octets)
+            return
+        self._connection.receive_data(octets)
+        if self._task is None:
+            self._pump(len(octets))
+
+    def eof_received(self) -> bool:
+        # A client that closes only its own side still gets the replies to what it sent; then the connection ends. TLS
+        # has no half-closed connections.
+        self._half_closed = True
+        if self._proxy_header is not None:
+            self._proxy_header.feed_eof()
+        return self._task is not None and self._tls is None
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # why does not matter
+        if self._lost:
+            return
+        self._lost = True
+        if self._proxy_header is not None:
+            self._proxy_header.feed_eof()
+        self._pace.close()
+        if self._task is None:
+            self._release()
+
+    def pause_writing(self) -> None:
+        # A client that does not read its replies gets no more of them, nor of our attention.
+        self._output_blocked = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._output_blocked = False
+        if self._task is None and not self._lost:
+            self._transport.resume_reading()
+            self._pump(0)
+
+    # Drainable
+
+    def drain(self) -> None:
+        self._draining = True
+        if self._task is None:
+            self._pump(0)
+
+    def abort(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._refuse(_SHUTDOWN)
+
+    def _refuse(self, reply: Reply) -> None:
+        self._connection.close(reply)
+        self._pump(0)
+
+    # Events
+
+    def _pump(self, octets: int) -> None:
+        """Handle what the engine has, until it waits for octets or something takes time."""
+        connection = self._connection
+        try:
+            while self._task is None and not self._output_blocked:
+                event = connection.next_event()
+                if isinstance(event, Waiting):
+                    break
+                if (work := self._HANDLERS[type(event)](self, event)) is not None:
+                    self._run(work)
+        except Exception:  # noqa: BLE001  # one of two such places: a defect here ends this session, not the others
+            self._break()
+        self._write()
+        if connection.state is State.CLOSED:
+            self._transport.close()
+        elif self._task is not None:
+            self._pace.stop()
+        elif connection.in_payload:
+            self._pace.await_content(octets)
+
+    def _write(self) -> None:
+        connection = self._connection
+        if self._draining and self._task is None and connection.state in _IDLE:
+            connection.close(_SHUTDOWN)
+        output = connection.data_to_send()
+        if output:
+            self._transport.write(output)
+            self._pace.await_command()
+
+    @property
+    def _open_transaction(self) -> Transaction:
+        if self._transaction is None:
+            raise RuntimeError("the engine told of content outside a transaction")
+        return self._transaction
+
+    def _begin_transaction(self, mail: MailReceived) -> None:
+        """Accepts MAIL: what the session is by now goes into the transaction."""
+        connection = self._connection
+        facts = SessionFacts(
+            gateway=self._settings.hostname,
+            listener=self._settings.name,
+            session=self._id,
+            client=self._client,
+            protocol=connection.dialect.protocol(
+                extended=connection.extended,
+                utf8=mail.utf8,
+                tls=connection.tls,
+                authenticated=bool(connection.authenticated_as),
+            ),
+            hello=connection.hello,
+            proxy=self._proxy,
+            tls=self._tls,
+            authenticated_as=connection.authenticated_as,
+            trusted=self._is_in(self._settings.trusted_networks),
+        )
+        self._transaction = Transaction(facts, mail, spool=self._settings.spool)
+        connection.answer(_SENDER_OK)
+
+    def _route(self, recipient: RecipientReceived) -> None:
+        route = self._routes.match(recipient.address)
+        if route is None:
+            self._connection.answer(_NO_SUCH_RECIPIENT)
+        else:
+            self._open_transaction.add_recipient(recipient, route)
+            self._connection.answer(_RECIPIENT_OK)
+
+    def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
+        content = self._open_transaction.content
+        content.write(received.octets)
+        return self._store() if content.is_full else None
+
+    # What takes time
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._transport.pause_reading()
+        self._task = self._loop.create_task(self._work(work))
+
+    async def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (TlsFailedError, ProxyHeaderError) as error:
+            records.connection_failed(self._id, self._client, error)
+            self._transport.abort()
+            # asyncio does not report the loss of a connection whose handshake failed.
+            self.connection_lost(None)
+        except Exception:  # noqa: BLE001  # as in _pump, of which this is the part that takes time
+            self._break()
+        finally:
+            self._task = None
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._lost:
+            self._release()
+            return
+        if not self._output_blocked:
+            self._transport.resume_reading()
+        self._pump(0)
+        if self._half_closed and self._task is None:
+            self._transport.close()
+
+    def _release(self) -> None:
+        self._discard()
+        self._connections.release(self)
+
+    async def _store(self) -> None:
+        transaction = self._open_transaction
+        try:
+            await transaction.content.flush()
+        except OSError as error:
+            records.storage_failed(transaction.id, error)
+            self._connection.fail_transaction(storage_failure(error))
+
+    async def _deliver(self, message: MessageReceived) -> None:
+        """Delivers the mail and answers: the only place where a mail's 250 is made, from receipts alone."""
+        transaction, self._transaction = self._open_transaction, None
+        started = self._loop.time()
+        outcomes: tuple[RecipientOutcome, ...] = ()
+        content = None
+        try:
+            mail: Mail = await transaction.complete(message.extensions)
+            content = mail.content
+            outcomes = await submit(mail, transaction.routes)
+            replies = acknowledge(self._settings.dialect, transaction.id, outcomes)
+        except OSError as error:
+            records.storage_failed(transaction.id, error)
+            replies = self._for_all(storage_failure(error), transaction)
+        except PermanentFailure as failure:
+            replies = self._for_all(refuse(transaction.id, failure), transaction)
+        finally:
+            transaction.content.discard()
+            if content is not None:
+                content.close()
+        self._connection.answer(*replies)
+        records.mail_answered(transaction, outcomes, replies, seconds=self._loop.time() - started)
+
+    def _for_all(self, reply: Reply, transaction: Transaction) -> tuple[Reply, ...]:
+        return (reply,) * (len(transaction.recipients) if self._settings.dialect.reply_per_recipient else 1)
+
+    async def _authenticate(self, credentials: CredentialsReceived) -> None:
+        authenticator = self._settings.authenticator
+        if authenticator is None:
+            self._connection.answer(_AUTH_UNAVAILABLE)
+            return
+        success = await is_authentic(authenticator, credentials, client=self._client, hello=self._connection.hello)
+        records.authentication(self._id, self._client, credentials.login, success=success)
+        self._connection.answer(_AUTHENTICATED if success else _BAD_CREDENTIALS)
+
+    async def _open(self) -> None:
+        """What comes before the greeting: a PROXY header, and TLS where it begins at once."""
+        if self._proxy_header is not None:
+            self._transport.resume_reading()
+            try:
+                async with asyncio.timeout(_PROXY_SECONDS):
+                    announced, rest = await self._proxy_header.read_client()
+            except TimeoutError:
+                raise ProxyHeaderError("no PROXY header came") from None
+            self._transport.pause_reading()
+            self._proxy_header = None
+            if announced is not None:
+                self._proxy = Proxy(address=self._client.address, port=self._client.port)
+                self._client = announced
+            if rest and self._settings.implicit_tls:
+                raise ProxyHeaderError("the PROXY header and the TLS handshake came in one packet")
+            self._connection.receive_data(rest)
+        if self._settings.implicit_tls:
+            await self._handshake()
+            self._connection.tls_established()
+        self._connection.greet()
+
+    async def _upgrade(self) -> None:
+        output = self._connection.data_to_send()
+        self._transport.write(output)
+        await self._handshake()
+        self._connection.tls_established()
+
+    async def _handshake(self) -> None:
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                cast("ssl.SSLContext", self._settings.tls),
+                server_side=True,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise TlsFailedError(str(error) or "the handshake did not complete") from error
+        if transport is None:
+            raise TlsFailedError("the client left during the handshake")
+        self._transport = transport
+        self._transport.pause_reading()
+        cipher, version, _ = transport.get_extra_info("cipher")
+        self._tls = Tls(version=version, cipher=cipher)
+
+    # The end
+
+    def _is_in(self, networks: tuple[Any, ...]) -> bool:
+        if not networks or self._client.address == "unix":
+            return False
+        address = ipaddress.ip_address(self._client.address.partition("%")[0])
+        return any(address in network for network in networks)
+
+    def _discard(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.content.discard()
+
+    def _end_late(self) -> None:
+        self._refuse(_LATE)
+
+    def _break(self) -> None:
+        records.session_broken(self._id, self._client)
+        self._connection.close(_INTERNAL)
+        self._discard()
+
+    # What each event leads to; what takes time is returned to be run.
+    _HANDLERS: ClassVar[dict[type[Event], Callable[["Session", Any], Coroutine[Any, Any, None] | None]]] = {
+        MailReceived: _begin_transaction,
+        RecipientReceived: _route,
+        ContentReceived: _take_content,
+        ChunkReceived: lambda self, chunk: self._open_transaction.add_chunk(chunk.size),
+        ContainerReceived: lambda self, container: self._open_transaction.add_container(container.type, container.data),
+        MessageReceived: _deliver,
+        TransactionAborted: lambda self, _: self._discard(),
+        CredentialsReceived: _authenticate,
+        TlsRequested: lambda self, _: self._upgrade(),
+        ConnectionEnded: lambda self, _: self._discard(),
+    }

@@ -1,0 +1,148 @@
+"""One mail transaction as it comes in: the engine's events become a Mail.
+
+A Mail exists once content and metadata are complete; before that there is only this. Nothing here parses MIME: the
+header section is split into fields, which the envelope shows and the loop limit counts.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.connector import PermanentFailure
+from gateway.delivery import Route
+from gateway.envelope import (
+    Client,
+    Envelope,
+    Mail,
+    Message,
+    Parameter,
+    Proxy,
+    Recipient,
+    Sender,
+    Tls,
+    TransactionEnvelope,
+    new_id,
+)
+from gateway.envelope import Transaction as TransactionFacts
+from gateway.envelope.authentication_results import without_own_results
+from gateway.envelope.headers import MAXIMUM_OCTETS, count_received, read_headers
+from gateway.envelope.metadata import read_metadata, with_own_trace
+from gateway.ingress.content_builder import ContentBuilder
+from gateway.ingress.trace import received_field
+from gateway.smtp import MailReceived, RecipientReceived
+from gateway.status import ROUTING_LOOP
+
+__all__ = ["SessionFacts", "Transaction"]
+
+# RFC 5321 §6.3: at least 100 hops must be allowed.
+_MAXIMUM_HOPS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """What a transaction takes from its session. `trusted` peers are believed in what their metadata says."""
+
+    gateway: str
+    listener: str
+    session: str
+    client: Client
+    protocol: str
+    hello: str
+    proxy: Proxy | None
+    tls: Tls | None
+    authenticated_as: str
+    trusted: bool
+
+
+class Transaction:
+    """From an accepted MAIL to the end of content. `routes` has one route for each recipient, in RCPT order."""
+
+    def __init__(self, session: SessionFacts, mail: MailReceived, *, spool: Path) -> None:
+        self.id = new_id()
+        self.session = session
+        self.mail = mail
+        self.recipients: list[Recipient] = []
+        self.routes: list[Route] = []
+        self.content = ContentBuilder(spool)
+        self._containers: list[tuple[int, bytes]] = []
+        self._chunks: list[int] = []
+
+    def add_recipient(self, recipient: RecipientReceived, route: Route) -> None:
+        """An accepted RCPT and the route its mail takes."""
+        self.recipients.append(Recipient(address=recipient.address, parameters=_parameters(recipient.parameters)))
+        self.routes.append(route)
+
+    def add_container(self, type_: int, data: bytes) -> None:
+        """A metadata container, in BMTD order."""
+        self._containers.append((type_, data))
+
+    def add_chunk(self, size: int) -> None:
+        """A BDAT chunk of so many octets is complete."""
+        self._chunks.append(size)
+
+    async def complete(self, extensions: tuple[str, ...]) -> Mail:
+        """The mail. `extensions` are the EHLO keywords of the extensions that the transaction used.
+
+        Raises OSError when the content cannot be stored, and PermanentFailure when the mail has gone in a circle.
+        """
+        content, sha256 = await self.content.finish()
+        headers, headers_complete = read_headers(content.read(MAXIMUM_OCTETS + 1))
+        session = self.session
+        now = time.time_ns()
+        received = tuple(self._containers)
+        if received and not session.trusted:
+            received = without_own_results(received, session.gateway)
+        own = received_field(
+            hello=session.hello,
+            client=session.client,
+            hostname=session.gateway,
+            protocol=session.protocol,
+            id_=self.id,
+            recipients=[recipient.address for recipient in self.recipients],
+            when=now / 1e9,
+        )
+        metadata = read_metadata(with_own_trace(own, received), trusted=session.trusted)
+        if count_received(headers) + count_received(metadata.trace) > _MAXIMUM_HOPS:
+            content.close()
+            raise PermanentFailure(ROUTING_LOOP, "too many hops, this mail goes in a circle")
+        envelope = Envelope(
+            id=self.id,
+            received_at=_timestamp(now),
+            gateway=session.gateway,
+            transaction=TransactionFacts(
+                protocol=session.protocol,
+                listener=session.listener,
+                session=session.session,
+                client=session.client,
+                hello=session.hello,
+                proxy=session.proxy,
+                tls=session.tls,
+                authenticated_as=session.authenticated_as,
+                extensions=extensions,
+                body=self.mail.body,
+            ),
+            envelope=TransactionEnvelope(
+                mail_from=Sender(address=self.mail.address, parameters=_parameters(self.mail.parameters)),
+                recipients=tuple(self.recipients),
+            ),
+            metadata=metadata,
+            message=Message(
+                size=content.size,
+                sha256=sha256,
+                headers=headers,
+                headers_complete=headers_complete,
+                chunks=tuple(self._chunks),
+            ),
+        )
+        return Mail(envelope, content)
+
+
+def _parameters(parameters: tuple[tuple[str, str], ...]) -> tuple[Parameter, ...]:
+    return tuple(Parameter(keyword=keyword, value=value) for keyword, value in parameters)
+
+
+def _timestamp(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    t = time.gmtime(seconds)
+    date = f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+    return f"{date}.{rest // 1000:06}Z"
