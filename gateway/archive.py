@@ -1,0 +1,180 @@
+"""Reading and verifying an archive: the tree of files that the directory connector writes.
+
+    2026/11/21/<id>.eml  .bmtd  .json
+
+A mail is what has a `.json`; other files without one are leftovers of a delivery that nobody was told had succeeded.
+Mails come in the order of their ids, which is that of time. A day's names are held in memory at once (some 250 octets
+a mail), its mails never.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.codec import CodecError, bmtd, json_v1
+from gateway.envelope import BLOCK, Content, Envelope, Mail, ulid
+
+__all__ = ["Finding", "Verdict", "mails", "read", "verify"]
+
+_LEVELS = (re.compile("[0-9]{4}"), re.compile("[0-9]{2}"), re.compile("[0-9]{2}"))
+_FILE = re.compile(rf"({ulid.PATTERN})\.(?:eml|bmtd|json)")
+# A damaged file may have any size; metadata containers, which are the most of a large envelope, are far below this.
+_MAXIMUM_ENVELOPE = 256 * 1024 * 1024
+
+
+class Verdict(StrEnum):
+    """What holds for a mail, or for a file that belongs to none."""
+
+    INTACT = "intact"
+    DAMAGED = "damaged"
+    STRAY = "stray"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What `verify` found at `path`, which is relative to the archive: the `.json` of a mail, or a stray file.
+
+    `problems` are sentences without a full stop, none for a mail that is intact. `size` counts the content's octets
+    that were read.
+    """
+
+    path: str
+    verdict: Verdict
+    problems: tuple[str, ...] = ()
+    size: int = 0
+
+
+def mails(root: Path) -> Iterator[Path]:
+    """The `.json` file of every mail in the archive, oldest first. Raises OSError where it cannot be listed."""
+    for folder, names in _groups(root):
+        yield from (folder / name for name in names if _is_marker(name))
+
+
+def read(marker: Path) -> Mail:
+    """The mail whose `.json` file is `marker`; its content is the open `.eml` file, for the caller to close.
+
+    Raises CodecError where the envelope cannot be decoded, OSError where a file cannot be read. Does not verify.
+    """
+    envelope = _envelope(marker)
+    return Mail(envelope, Content(file=io.FileIO(marker.with_suffix(".eml"))))
+
+
+def verify(root: Path) -> Iterator[Finding]:
+    """Check every mail: whether the envelope decodes and lies in its place, and content and containers are as it says.
+
+    One finding for each mail and for each stray file, in order. Raises OSError where the archive cannot be listed.
+    """
+    for folder, names in _groups(root):
+        if any(map(_is_marker, names)):
+            yield _check(root, folder, names)
+        else:
+            for name in names:
+                problem = (
+                    "no envelope says that this was accepted: its delivery was interrupted, or is under way"
+                    if _FILE.search(name)
+                    else "this is no part of an archive"
+                )
+                path = str((folder / name).relative_to(root))
+                yield Finding(path=path, verdict=Verdict.STRAY, problems=(problem,))
+
+
+def _groups(folder: Path, levels: tuple[re.Pattern[str], ...] = _LEVELS) -> Iterator[tuple[Path, list[str]]]:
+    """The names that belong together, with their folder, in order."""
+    names = sorted(os.listdir(folder))  # noqa: PTH208  # a day may have millions: names take a tenth of paths
+    if not levels:
+        yield from ((folder, list(group)) for _, group in groupby(names, _stem))
+        return
+    for name in names:
+        path = folder / name
+        if levels[0].fullmatch(name) and path.is_dir():
+            yield from _groups(path, levels[1:])
+        else:
+            yield folder, [name]
+
+
+def _stem(name: str) -> str:
+    match = _FILE.fullmatch(name)
+    return match[1] if match else name
+
+
+def _is_marker(name: str) -> bool:
+    return name.endswith(".json") and _FILE.fullmatch(name) is not None
+
+
+def _check(root: Path, folder: Path, names: list[str]) -> Finding:
+    (marker,) = (folder / name for name in names if _is_marker(name))
+    path = str(marker.relative_to(root))
+    try:
+        envelope = _envelope(marker)
+    except (OSError, CodecError) as error:
+        return Finding(path=path, verdict=Verdict.DAMAGED, problems=(f"the envelope cannot be read: {_reason(error)}",))
+    size, content_problems = _check_content(marker.with_suffix(".eml"), envelope)
+    problems = (
+        *_check_place(path, envelope),
+        *content_problems,
+        *_check_containers(marker.with_suffix(".bmtd"), envelope),
+    )
+    return Finding(path=path, verdict=Verdict.DAMAGED if problems else Verdict.INTACT, problems=problems, size=size)
+
+
+def _check_place(path: str, envelope: Envelope) -> Iterator[str]:
+    place = f"{envelope.received_at[:10].replace('-', '/')}/{envelope.id}.json"
+    if path != place:
+        yield f"by its envelope the mail belongs at {place}"
+
+
+def _check_content(path: Path, envelope: Envelope) -> tuple[int, tuple[str, ...]]:
+    expected = envelope.message.flattened or envelope.message
+    try:
+        size, sha256 = _digest(path)
+    except OSError as error:
+        return 0, (f"the content cannot be read: {_reason(error)}",)
+    if size != expected.size:
+        return size, (f"the content has {size} octets instead of {expected.size}",)
+    if sha256 != expected.sha256:
+        return size, (f"the content was changed: its SHA-256 is {sha256} instead of {expected.sha256}",)
+    return size, ()
+
+
+def _check_containers(path: Path, envelope: Envelope) -> Iterator[str]:
+    expected = bmtd.encode(envelope.metadata.containers)
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = file.read(len(expected) + 1)
+    except FileNotFoundError:
+        if expected:
+            yield "the metadata containers are missing: there is no .bmtd file"
+    except OSError as error:
+        yield f"the metadata containers cannot be read: {_reason(error)}"
+    else:
+        if not expected:
+            yield "there is a .bmtd file, but the envelope has no metadata containers"
+        elif found != expected:
+            yield "the metadata containers in the .bmtd file are not those of the envelope"
+
+
+def _envelope(marker: Path) -> Envelope:
+    with marker.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > _MAXIMUM_ENVELOPE:
+            raise CodecError(f"it has more than {_MAXIMUM_ENVELOPE} octets")
+        return json_v1.decode(file.read())
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def _reason(error: OSError | CodecError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
