@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from gateway.config.values import Authenticator, Bind, ExtensionKeyword, Hostname, Networks, ReadableFile, TcpBind
+from gateway.config.values import (
+    Authenticator,
+    Bind,
+    ExtensionKeyword,
+    Hostname,
+    Networks,
+    PasswordPath,
+    ReadableFile,
+    RecipientPattern,
+    TcpBind,
+)
 
 __all__ = ["Authentication", "Gateway", "Limits", "Listener", "Route", "Tls"]
 
@@ -30,7 +40,7 @@ class Section(BaseModel):
 
 
 class Gateway(Section):
-    """The gateway as a whole: `[gateway]`."""
+    """The gateway as a whole."""
 
     hostname: Annotated[
         Hostname,
@@ -76,7 +86,7 @@ class Authentication(Section):
     """Who may log in: `[listener.authentication]`. Without this table AUTH is not offered."""
 
     password_file: Annotated[
-        ReadableFile | None,
+        PasswordPath | None,
         Field(description="A file with one line per user, each written by `mailsluice password`."),
     ] = None
     authenticator: Annotated[
@@ -144,7 +154,7 @@ class Limits(Section):
 
 
 class Listener(Section):
-    """One address where mail comes in: `[[listener]]`."""
+    """One address where mail comes in."""
 
     name: Annotated[Name, Field(description="The name by which logs and envelopes refer to it.")]
     protocol: Annotated[Literal["smtp", "lmtp"], Field(description="SMTP (RFC 5321) or LMTP (RFC 2033).")]
@@ -212,10 +222,10 @@ class Listener(Section):
 
 
 class Route(Section):
-    """Where the mail of some recipients goes: `[[route]]`. For each recipient the first route that matches counts."""
+    """Where the mail of some recipients goes. For each recipient the first route that matches counts."""
 
     recipients: Annotated[
-        tuple[str, ...],
+        tuple[RecipientPattern, ...],
         Field(
             min_length=1,
             description="One of these must match: `*`, `*@example.org`, `*@*.example.org` or `user@example.org`.",

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
 from gateway.config.sentences import did_you_mean
+from gateway.delivery.routes import parse_pattern
+from gateway.ingress import PasswordFile
 from gateway.smtp.extensions import EXTENSIONS
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "Hostname",
     "Network",
     "Networks",
+    "PasswordPath",
     "ReadableFile",
+    "RecipientPattern",
     "TcpBind",
     "UnixBind",
 ]
@@ -108,6 +112,19 @@ def _readable(path: Path) -> Path:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _password_file(path: Path) -> Path:
+    try:
+        PasswordFile(_readable(path))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; write it with `mailsluice password`") from None
+    return path
+
+
+def _recipient_pattern(text: str) -> str:
+    parse_pattern(text)
+    return text
+
+
 def _authenticator(text: object) -> Callable[..., Any]:
     module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not (module and colon and name.isidentifier()):
@@ -144,6 +161,8 @@ Networks = tuple[
     ],
     ...,
 ]
+PasswordPath = Annotated[Path, AfterValidator(_password_file)]
+RecipientPattern = Annotated[str, AfterValidator(_recipient_pattern)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 Authenticator = Annotated[
     Callable[..., Any],

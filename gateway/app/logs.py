@@ -1,0 +1,73 @@
+"""Where log lines go: standard error, as JSON for machines or in columns for a person at a terminal.
+
+Values in log lines come from strangers. Whatever they hold, a line stays one line and moves no terminal's cursor:
+control characters are escaped, and texts have a bounded length.
+"""
+
+import json
+import logging
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+__all__ = ["log_to"]
+
+_LONGEST_TEXT = 4096
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+# A traceback keeps its lines on a terminal.
+_CONTROLS_OF_LINES = {code: text for code, text in _CONTROLS.items() if code != 0x0A}
+
+
+def log_to(stream: TextIO) -> None:
+    """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on."""
+    if stream.isatty():
+        renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback
+        )
+        presentation = [_escape_controls, renderer]
+    else:
+        renderer = structlog.processors.JSONRenderer(serializer=_json)
+        presentation = [renderer]
+    preparation: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.format_exc_info,
+        _shorten,
+    ]
+    structlog.configure(
+        processors=[*preparation, *presentation],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    libraries = logging.StreamHandler(stream)
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *preparation],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *presentation],
+        )
+    )
+    logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
+
+
+def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            event[key] = f"{value[:_LONGEST_TEXT]}… ({len(value)} characters)"
+    return event
+
+
+def _escape_controls(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {
+        key: str(value).translate(_CONTROLS_OF_LINES if key == "exception" else _CONTROLS)
+        for key, value in event.items()
+    }
+
+
+def _json(event: MutableMapping[str, Any], **options: Any) -> str:
+    # ASCII, with everything else escaped; only DEL is left, which JSON would let through.
+    return json.dumps(event, **options).replace("\x7f", "\\u007f")

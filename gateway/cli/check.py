@@ -1,0 +1,28 @@
+"""`mailsluice check`."""
+
+import typer
+
+from gateway.cli.configuration import ConfigOption, read_configuration
+
+__all__ = ["check"]
+
+
+def check(config: ConfigOption = None) -> None:
+    """Say everything that is wrong with a configuration, and start nothing."""
+    from gateway import app
+
+    configuration = read_configuration(config)
+    try:
+        app.build_connectors(configuration)
+    except app.StartError as error:
+        typer.echo(f"mailsluice: {error}", err=True)
+        raise typer.Exit(1) from error
+    for listener in configuration.listeners:
+        typer.echo(f"listener   {listener.name}: {listener.protocol} on {listener.bind}")
+    for connector in configuration.connectors:
+        typer.echo(
+            f"connector  {connector.settings.name}: {connector.type.name}, metadata {connector.settings.metadata}"
+        )
+    for route in configuration.routes:
+        typer.echo(f"route      {', '.join(route.recipients)} to {', '.join(route.connectors)}")
+    typer.echo("ok")

@@ -1,0 +1,22 @@
+"""`mailsluice serve`."""
+
+import typer
+
+from gateway.cli.configuration import ConfigOption, read_configuration
+
+__all__ = ["serve"]
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run the gateway until SIGTERM or SIGINT.
+
+    Without a configuration it takes SMTP on 127.0.0.1:2525 and LMTP on 127.0.0.1:2424, and keeps mail in ./mail.
+    """
+    from gateway import app
+
+    configuration = read_configuration(config)
+    try:
+        app.serve(configuration)
+    except app.StartError as error:
+        typer.echo(f"mailsluice: {error}", err=True)
+        raise typer.Exit(1) from error
