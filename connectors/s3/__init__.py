@@ -1,0 +1,46 @@
+"""An archive in a bucket of S3, or of a store that speaks its protocol with conditional writes and SHA-256 checksums.
+
+In the `message` layout a mail received on 21 November 2026 is these objects, with the keys of a directory archive:
+
+    <prefix>2026/11/21/<id>.eml     the content, exactly as received (or flattened, where `metadata = "flatten"`)
+    <prefix>2026/11/21/<id>.bmtd    the metadata containers, each as `BMTD <n>` CRLF and its octets; where there are any
+    <prefix>2026/11/21/<id>.json    the envelope; written last: a mail without it was never accepted
+
+In the `batch` layout many mails are records of one Avro object container file,
+
+    <prefix>2026/11/21/<id of the first mail>-<number of mails>-<digest>.avro
+
+and the answer to each waits until the file is stored. The content of a mail above `batch_max_bytes` is an object
+`<id>.eml`, to which the record refers. A mail that came again because its outcome was unknown may be in two files,
+under one id.
+
+Nothing is ever overwritten, and the store checks every object against its SHA-256. Large objects go in parts. An upload
+that a crash interrupted is aborted at a start an hour later or more; a lifecycle rule of the bucket should do so too.
+The credentials need `s3:PutObject`, `s3:GetObject`, `s3:AbortMultipartUpload` and `s3:ListBucketMultipartUploads`; for
+tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`.
+"""
+
+from collections.abc import Mapping
+
+from connectors.s3.settings import S3Settings
+from gateway.connector import Connector, ConnectorType
+
+__all__ = ["CONNECTOR", "S3Settings"]
+
+
+def _build(settings: S3Settings, _: Mapping[str, Connector]) -> Connector:
+    # boto3 takes a third of a second to import, and is an extra: only whoever configures a bucket needs it.
+    from connectors.s3.connector import S3Connector  # noqa: PLC0415
+
+    return S3Connector(settings)
+
+
+CONNECTOR = ConnectorType(
+    name="s3",
+    summary="Keeps mails in a bucket: as objects of their own, or many in one Avro file.",
+    stability="stable",
+    settings=S3Settings,
+    build=_build,
+    # In the batch layout most of them only wait.
+    max_in_flight=1000,
+)

@@ -1,0 +1,151 @@
+"""What an error of the SDK or of the store means for a mail.
+
+Almost all are temporary: what an operator can mend (a password, a bucket, a quota) is no reason to bounce mail.
+At `open` the same error is the operator's to read, and permanent.
+"""
+
+import errno
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from gateway.codec import CodecError
+from gateway.connector import DeliveryFailure, PermanentFailure, TransientFailure
+from gateway.status import (
+    DESTINATION_UNREACHABLE,
+    DESTINATION_UNRESPONSIVE,
+    LOCAL_ERROR,
+    MESSAGE_REFUSED,
+    MESSAGE_TOO_BIG,
+    STORAGE_FULL,
+    Status,
+)
+
+__all__ = ["MISCONFIGURED", "code_of", "is_worth_retrying", "translated", "unusable"]
+
+# RFC 3463 §3.4, X.3.5: "System incorrectly configured".
+MISCONFIGURED = Status(4, 3, 5)
+
+_REFUSED_AS_TOO_LARGE = {"EntityTooLarge", "MaxMessageLengthExceeded"}
+_FOR_THE_OPERATOR = {
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "InvalidTag",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotImplemented",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "KMS.DisabledException",
+    "KMS.NotFoundException",
+}
+_FULL = {"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+_PASSING = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown"}
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+_UNRESPONSIVE = (ReadTimeoutError, ConnectionClosedError)
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+
+_WRONG_KEY = "correct `access_key_id` and `secret_access_key`"
+_ADVICE = {
+    "NoSuchBucket": "create it, or correct `bucket`",
+    "InvalidBucketName": "correct `bucket`",
+    "InvalidAccessKeyId": _WRONG_KEY,
+    "SignatureDoesNotMatch": _WRONG_KEY,
+    "AccessDenied": "allow this access key s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and "
+    "s3:ListBucketMultipartUploads",
+    "PermanentRedirect": "correct `region` or `endpoint_url`",
+    "RequestTimeTooSkewed": "set this machine's clock",
+}
+
+
+def code_of(error: ClientError) -> str:
+    """The store's name for what went wrong, such as `NoSuchBucket`; the HTTP status where the answer had no body."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_worth_retrying(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later: the connection broke, or the store is busy."""
+    if isinstance(error, ClientError):
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return code_of(error) in _PASSING or status == 429 or status in (500, 502, 503, 504)
+    return isinstance(error, (*_UNREACHABLE, *_UNRESPONSIVE))
+
+
+def unusable(bucket: str, failure: TransientFailure) -> PermanentFailure:
+    """The failure of a connector that cannot be opened: what the operator has to do, then what the store said."""
+    error = failure.__cause__
+    advice = "correct the connector's settings"
+    if isinstance(error, ClientError):
+        advice = _ADVICE.get(code_of(error), advice)
+    elif isinstance(error, _NO_CREDENTIALS):
+        advice = "set `access_key_id` and `secret_access_key`, or give the SDK credentials in one of its own ways"
+    cause = f"the bucket {bucket!r} cannot be used: {advice} ({failure.cause})"
+    return PermanentFailure(Status(5, 3, 5), "the archive cannot be opened", cause=cause)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the SDK, the store and the content's file raise into TransientFailure or PermanentFailure."""
+    try:
+        yield
+    except ClientError as error:
+        raise _from_answer(error) from error
+    except CancelledError as error:
+        raise TransientFailure(LOCAL_ERROR, "the delivery was stopped, try again later") from error
+    except BotoCoreError as error:
+        raise _from_sdk(error) from error
+    except (CodecError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        text = "the message could not be read here, try again later"
+        raise TransientFailure(STORAGE_FULL if full else LOCAL_ERROR, text, cause=str(error)) from error
+
+
+def _from_answer(error: ClientError) -> DeliveryFailure:
+    code, cause = code_of(error), str(error)
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if code in _REFUSED_AS_TOO_LARGE:
+        return PermanentFailure(MESSAGE_TOO_BIG, "the message is larger than the object store takes", cause=cause)
+    if code == "KeyTooLongError":
+        return PermanentFailure(MESSAGE_REFUSED, "an address of the message is too long for the archive", cause=cause)
+    if code in _FOR_THE_OPERATOR or status in (401, 403):
+        return TransientFailure(MISCONFIGURED, "the object store refuses this gateway, try again later", cause=cause)
+    if code in _FULL or status == 507:
+        return TransientFailure(STORAGE_FULL, "the object store is full, try again later", cause=cause)
+    if status >= 500 or code in _PASSING or status == 429:
+        return TransientFailure(DESTINATION_UNRESPONSIVE, "the object store is busy, try again later", cause=cause)
+    return TransientFailure(LOCAL_ERROR, "the object store did not take the message, try again later", cause=cause)
+
+
+def _from_sdk(error: BotoCoreError) -> TransientFailure:
+    if isinstance(error, _UNREACHABLE):
+        status, text = DESTINATION_UNREACHABLE, "the object store cannot be reached, try again later"
+    elif isinstance(error, _UNRESPONSIVE):
+        status, text = DESTINATION_UNRESPONSIVE, "the object store does not answer, try again later"
+    elif isinstance(error, _NO_CREDENTIALS):
+        status, text = MISCONFIGURED, "the object store refuses this gateway, try again later"
+    else:
+        status, text = LOCAL_ERROR, "the message could not be stored, try again later"
+    return TransientFailure(status, text, cause=str(error))

@@ -1,0 +1,82 @@
+"""Requests to the store through boto3, each bounded in time and repeated a bounded number of times."""
+
+import random
+from typing import Any
+
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, InvalidEndpointConfigurationError
+
+from connectors.s3 import failures
+from connectors.s3.body import Body
+from connectors.s3.settings import S3Settings
+from connectors.s3.threads import Permit
+
+__all__ = ["Store"]
+
+# Seconds between three attempts. The SDK's own repeats are off: they would go on after the permit has ended.
+_PAUSES = (0.2, 1.0)
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 10.0
+
+
+class Store:
+    """The SDK's client for one bucket; any number of threads may use it."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        """Raises BotoCoreError. This may ask the network, for the credentials of the machine's role."""
+        self.bucket = settings.bucket
+        self._client = _client(settings)
+
+    def send(self, operation: str, **parameters: Any) -> Any:
+        """The store's answer to one request, such as `"head_object"`. Raises ClientError or BotoCoreError."""
+        return getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+
+    def attempt(self, permit: Permit, operation: str, **parameters: Any) -> Any:
+        """As `send`, but again where a moment later it may succeed. For requests that may safely be repeated.
+
+        Raises CancelledError when the permit has ended.
+        """
+        for pause in _PAUSES:
+            permit.check()
+            try:
+                return self.send(operation, **parameters)
+            except (ClientError, BotoCoreError) as error:
+                if not failures.is_worth_retrying(error):
+                    raise
+            permit.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, keeps no secret
+            if isinstance(body := parameters.get("Body"), Body):
+                body.seek(0)
+        return self.send(operation, **parameters)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._client.close()
+
+
+def _client(settings: S3Settings) -> Any:
+    # A store that hangs is to be known as such before the deadline.
+    patience = settings.deadline_seconds / 4
+    config = Config(
+        connect_timeout=min(_CONNECT_SECONDS, patience),
+        read_timeout=min(_READ_SECONDS, patience),
+        retries={"mode": "standard", "total_max_attempts": 1},
+        max_pool_connections=settings.connections,
+        tcp_keepalive=True,
+        # Every object goes out with its SHA-256. What the SDK would add on its own, older stores do not understand.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path" if settings.path_style else "auto"},
+    )
+    try:
+        return Session().client(
+            "s3",
+            endpoint_url=settings.endpoint_url or None,
+            region_name=settings.region or None,
+            aws_access_key_id=settings.access_key_id or None,
+            aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
+            config=config,
+        )
+    except ValueError as error:
+        # What the SDK says to a URL that it cannot use.
+        raise InvalidEndpointConfigurationError(msg=str(error)) from error
