@@ -2,6 +2,7 @@
 
 import json
 import ssl
+from base64 import b64encode
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
@@ -29,7 +30,8 @@ class SchemaRegistry:
 
     def __init__(self, url: str, *, username: str, password: SecretStr, tls: ssl.SSLContext) -> None:
         self._url = url
-        self._login = aiohttp.BasicAuth(username, password.get_secret_value(), "utf-8") if username else None
+        self._username = username
+        self._password = password
         self._tls = tls
         self._ids: dict[str, SharedAttempt[int]] = {}
         self._schema = json.dumps({"schemaType": "AVRO", "schema": json.dumps(avro_v1.SCHEMA)}).encode()
@@ -64,13 +66,9 @@ class SchemaRegistry:
     async def _post(self, url: str) -> tuple[int, bytes]:
         # A session for each: there is one request per topic and run of the gateway.
         async with (
-            aiohttp.ClientSession(auth=self._login, timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session,
             session.post(
-                url,
-                data=self._schema,
-                headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
-                ssl=self._tls,
-                allow_redirects=False,
+                url, data=self._schema, headers=self._headers(), ssl=self._tls, allow_redirects=False
             ) as response,
         ):
             answer = bytearray()
@@ -79,3 +77,11 @@ class SchemaRegistry:
                 if len(answer) > _LONGEST_ANSWER:
                     break
             return response.status, bytes(answer)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+        if self._username:
+            # RFC 7617 §2 and §2.1: user-id, colon, password, in UTF-8.
+            login = f"{self._username}:{self._password.get_secret_value()}"
+            headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+        return headers

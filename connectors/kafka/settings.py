@@ -194,6 +194,7 @@ class KafkaSettings(ConnectorSettings):
                 bool(self.schema_registry_username) != bool(registry_password) or registry_password > 1,
                 "schema_registry_username goes with one of schema_registry_password and schema_registry_password_file",
             ),
+            (":" in self.schema_registry_username, "schema_registry_username has no colon (RFC 7617)"),
             (bool(registry_password) and not registry, "schema_registry_username is for a schema_registry_url"),
             (
                 self.inline_max_bytes >= self.max_request_bytes,

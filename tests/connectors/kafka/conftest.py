@@ -1,0 +1,54 @@
+"""Connectors to a real broker, opened for one test and closed after it."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from connectors.kafka import CONNECTOR, KafkaSettings
+from gateway.connector import Connector, Mail
+from gateway.testing import sample_mails
+
+_NUMBERS = itertools.count()
+
+
+def settings(cluster, topic: str, **keys) -> KafkaSettings:
+    servers = cluster.bootstrap.split(",")
+    return KafkaSettings.model_validate({"name": "events", "bootstrap_servers": servers, "topic": topic, **keys})
+
+
+@pytest.fixture
+def make_topic(kafka) -> Callable[..., str]:
+    """Create a topic of this test's own; call it with the arguments of `KafkaCluster.create_topic` but the name."""
+
+    def make(**options) -> str:
+        name = f"kafka-connector-{next(_NUMBERS)}"
+        kafka.create_topic(name, **options)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def mails() -> Iterator[dict[str, Mail]]:
+    """One mail of each odd kind."""
+    mails = sample_mails()
+    yield mails
+    for mail in mails.values():
+        mail.content.close()
+
+
+@pytest.fixture
+async def start(kafka) -> AsyncIterator[Callable[..., Awaitable[Connector]]]:
+    """Open a connector: `await start(topic, **keys)`, with `cluster` and `connectors` where they are others."""
+    opened: list[Connector] = []
+
+    async def start(topic: str, *, cluster=kafka, connectors=None, **keys) -> Connector:
+        connector = CONNECTOR.build(settings(cluster, topic, **keys), connectors or {})
+        await connector.open()
+        opened.append(connector)
+        return connector
+
+    yield start
+    for connector in opened:
+        await connector.close()

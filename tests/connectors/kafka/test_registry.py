@@ -1,0 +1,118 @@
+"""The schema registry, against a small one that answers as Confluent's does."""
+
+import asyncio
+import json
+import ssl
+from base64 import b64decode
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from connectors.kafka.registry import SchemaRegistry
+from gateway.codec import avro_v1
+from gateway.connector import TransientFailure
+
+
+class Registry:
+    """Registers schemas, or gives the answer it is told to."""
+
+    def __init__(self):
+        self.requests = []
+        self.answer = None
+
+    async def register(self, request: web.Request) -> web.Response:
+        self.requests.append((request.raw_path, dict(request.headers), await request.json()))
+        return self.answer or web.json_response({"id": 40 + len(self.requests)})
+
+
+@pytest.fixture
+async def fake():
+    registry = Registry()
+    application = web.Application()
+    application.router.add_post("/api/subjects/{subject}/versions", registry.register)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    registry.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
+    yield registry
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def connect():
+    made = []
+
+    def connect(url, username="", password=""):
+        made.append(
+            SchemaRegistry(url, username=username, password=SecretStr(password), tls=ssl.create_default_context())
+        )
+        return made[-1]
+
+    yield connect
+    for registry in made:
+        await registry.close()
+
+
+async def test_the_schema_is_registered_once_per_topic_however_many_ask(fake, connect):
+    registry = connect(fake.url)
+    ids = await asyncio.gather(*(registry.schema_id(topic) for topic in ["mail", "other"] * 10))
+    assert ids == [41, 42] * 10
+    assert [path for path, _, _ in fake.requests] == [
+        "/api/subjects/mail-value/versions",
+        "/api/subjects/other-value/versions",
+    ]
+
+
+async def test_what_is_registered_is_the_schema_of_the_envelope(fake, connect):
+    await connect(fake.url).schema_id("mail")
+    _, headers, body = fake.requests[0]
+    assert headers["Content-Type"] == "application/vnd.schemaregistry.v1+json"
+    assert body["schemaType"] == "AVRO"
+    assert json.loads(body["schema"]) == avro_v1.SCHEMA
+
+
+async def test_user_and_password_are_sent_where_there_are_any(fake, connect):
+    await connect(fake.url, "user", "pässword").schema_id("mail")
+    scheme, credentials = fake.requests[0][1]["Authorization"].split()
+    assert (scheme, b64decode(credentials)) == ("Basic", "user:pässword".encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (web.json_response({"error_code": 409, "message": "incompatible"}, status=409), "status 409: .*incompatible"),
+        (web.json_response({"error_code": 40101}, status=401), "status 401"),
+        (web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}), "status 302"),
+        (web.Response(text="<html>"), "no id in the answer"),
+        (web.json_response({"id": "1"}), "no id in the answer"),
+        (web.Response(status=500, text="\n\x1b" + "x" * 1_000_000), r"status 500: '\\n\\x1bx{198}'\)\Z"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_another_answer_is_the_operators_matter_and_is_shown_safely(fake, connect, answer, cause):
+    fake.answer = answer
+    with pytest.raises(TransientFailure, match=cause) as caught:
+        await connect(fake.url).schema_id("mail")
+    assert str(caught.value.status) == "4.3.5"
+    assert cause not in caught.value.text
+
+
+async def test_a_registry_that_is_not_there_is_transient_and_shows_no_password(connect):
+    with pytest.raises(TransientFailure) as caught:
+        await connect("http://127.0.0.1:9", "user", "canary-7f3a").schema_id("mail")
+    assert str(caught.value.status) == "4.4.1"
+    assert "canary-7f3a" not in str(caught.value)
+
+
+async def test_a_registry_that_hangs_does_not_hold_up_the_end(connect):
+    hanging = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    registry = connect(f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}")
+    asking = asyncio.create_task(registry.schema_id("mail"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        await registry.close()
+    with pytest.raises(TransientFailure):
+        await asking
+    hanging.close()
