@@ -1,0 +1,128 @@
+"""Runs a transcript through the engine alone: octets in, replies out, with the ingress's own transactions and answers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gateway.connector import PermanentFailure
+from gateway.delivery import submit
+from gateway.envelope import Client
+from gateway.ingress.acknowledge import acknowledge, refuse
+from gateway.ingress.session import _BAD_CREDENTIALS, _AUTHENTICATED, _NO_SUCH_RECIPIENT, _RECIPIENT_OK, _SENDER_OK
+from gateway.ingress.transaction import SessionFacts, Transaction
+from gateway.smtp import (
+    ChunkReceived,
+    ContainerReceived,
+    ContentReceived,
+    CredentialsReceived,
+    MailReceived,
+    MessageReceived,
+    RecipientReceived,
+    ServerConnection,
+    State,
+    TlsRequested,
+    TransactionAborted,
+    Waiting,
+)
+
+from tests.smtp.transcript import Transcript
+from tests.smtp.transcript_server import HOSTNAME, Recorder, Settings, listener_settings, routes
+
+Feed = Callable[[bytes], Iterator[bytes]]
+
+
+class EngineRun:
+    """One conversation. `feed` decides in which pieces the client's octets arrive."""
+
+    def __init__(self, settings: Settings, spool: Path) -> None:
+        self.recorder = Recorder()
+        self._settings = settings
+        self._listener = listener_settings(settings, spool, None)
+        self._routes = routes(settings, self.recorder)
+        self._spool = spool
+        self.connection = ServerConnection(
+            self._listener.dialect,
+            hostname=HOSTNAME,
+            extensions=self._listener.extensions,
+            limits=self._listener.limits,
+        )
+        self.connection.greet()
+        self._transaction: Transaction | None = None
+        self._tls_wanted = False
+
+    async def converse(self, transcript: Transcript, feed: Feed) -> list[bytes]:
+        """The server's output for each segment."""
+        outputs = []
+        for segment in transcript.segments:
+            for piece in feed(segment.sent):
+                self.connection.receive_data(piece)
+                await self._handle_events()
+            if segment.then == "tls":
+                assert self._tls_wanted, "STARTTLS was not accepted"
+                self.connection.tls_established()
+            outputs.append(self.connection.data_to_send())
+            if segment.then == "closed":
+                assert self.connection.state is State.CLOSED
+            elif segment.then == "disconnect":
+                break
+        return outputs
+
+    async def _handle_events(self) -> None:
+        while not isinstance(event := self.connection.next_event(), Waiting):
+            match event:
+                case MailReceived():
+                    self._transaction = Transaction(self._facts(event), event, spool=self._spool)
+                    self.connection.answer(_SENDER_OK)
+                case RecipientReceived():
+                    route = self._routes.match(event.address)
+                    if route is None:
+                        self.connection.answer(_NO_SUCH_RECIPIENT)
+                    else:
+                        self._transaction.add_recipient(event, route)
+                        self.connection.answer(_RECIPIENT_OK)
+                case ContentReceived():
+                    self._transaction.content.write(event.octets)
+                case ChunkReceived():
+                    self._transaction.add_chunk(event.size)
+                case ContainerReceived():
+                    self._transaction.add_container(event.type, event.data)
+                case MessageReceived():
+                    await self._deliver(event)
+                case TransactionAborted():
+                    self._transaction = None
+                case CredentialsReceived():
+                    login, _, password = self._settings.login.partition(":")
+                    right = (event.login, event.password) == (login.encode(), password.encode())
+                    self.connection.answer(_AUTHENTICATED if right else _BAD_CREDENTIALS)
+                case TlsRequested():
+                    self._tls_wanted = True
+
+    async def _deliver(self, message: MessageReceived) -> None:
+        transaction, self._transaction = self._transaction, None
+        dialect = self.connection.dialect
+        try:
+            mail = await transaction.complete(message.extensions)
+            replies = acknowledge(dialect, transaction.id, await submit(mail, transaction.routes))
+        except PermanentFailure as failure:
+            count = len(transaction.recipients) if dialect.reply_per_recipient else 1
+            replies = (refuse(transaction.id, failure),) * count
+        self.connection.answer(*replies)
+
+    def _facts(self, mail: MailReceived) -> SessionFacts:
+        connection = self.connection
+        return SessionFacts(
+            gateway=HOSTNAME,
+            listener="test",
+            session="",
+            client=Client(address="127.0.0.1", port=1),
+            protocol=connection.dialect.protocol(
+                extended=connection.extended,
+                utf8=mail.utf8,
+                tls=connection.tls,
+                authenticated=bool(connection.authenticated_as),
+            ),
+            hello=connection.hello,
+            proxy=None,
+            tls=None,
+            authenticated_as=connection.authenticated_as,
+            trusted=self._settings.trusted,
+        )

@@ -1,0 +1,116 @@
+r"""Wire transcripts: conversations written down, that the engine must repeat however the octets arrive.
+
+A transcript is a text file, `transcripts/<name>.smtp`:
+
+    # bmtd-keywords: what it shows. B10, B24; MD00 §3.1          the title names the rules
+    @ dialect=lmtp                                               settings, see `Settings`
+    C: MAIL FROM:<s@example.net>                                 a line of the client, CRLF added
+    O: \x00\x01$Forwarded                                        octets of the client, nothing added; \r \n \0 \xHH \\
+    O: 10000 * a                                                 … so many times
+    S: 250 2.1.0 sender ok                                       a line of the server; {id} is any message id, {*} anything
+    -- wait                                                      the client waits for all replies before it goes on
+    -- tls                                                       the TLS handshake, after STARTTLS
+    -- disconnect                                                the client's connection is lost
+    -- closed                                                    the server has closed the connection
+    M: from=<s@example.net> to=<a@example.org> content=hello\r\n a mail that was handed to delivery, in order
+    M: containers=received:0001:$Forwarded keywords=$Forwarded   more about the same mail (see `describe`)
+
+The client does not wait unless told to: everything between two waits is pipelined.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["TRANSCRIPTS", "Mail", "Segment", "Transcript", "matches", "read", "unescape"]
+
+TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.smtp"))
+
+_ESCAPE = re.compile(r"\\(r|n|0|t|\\|x[0-9a-fA-F]{2})")
+_CHARACTERS = {"r": "\r", "n": "\n", "0": "\0", "t": "\t", "\\": "\\"}
+_REPEAT = re.compile(r"([0-9]+) \* (.*)", re.DOTALL)
+
+
+@dataclass
+class Segment:
+    """What the client sends without waiting, what it then reads, and what comes after."""
+
+    sent: bytes = b""
+    expected: list[str] = field(default_factory=list)
+    then: str = "wait"
+
+
+@dataclass
+class Mail:
+    """The facts that a transcript states about a delivered mail, by name."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Transcript:
+    name: str
+    title: str
+    settings: dict[str, str] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=lambda: [Segment()])
+    mails: list[Mail] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def unescape(text: str) -> bytes:
+    """The octets that a transcript writes with escapes; other characters are UTF-8."""
+
+    def character(match: re.Match[str]) -> bytes:
+        word = match[1]
+        return bytes([int(word[1:], 16)]) if word[0] == "x" else _CHARACTERS[word].encode()
+
+    octets = b""
+    position = 0
+    for match in _ESCAPE.finditer(text):
+        octets += text[position : match.start()].encode() + character(match)
+        position = match.end()
+    return octets + text[position:].encode()
+
+
+def read(path: Path) -> Transcript:
+    """Read one transcript file."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    transcript = Transcript(path.stem, lines[0].removeprefix("# "))
+    for number, line in enumerate(lines, 1):
+        segment = transcript.segments[-1]
+        kind, text = line[:3], line[3:]
+        if not line or line.startswith("#"):
+            continue
+        if kind == "C: " or line == "C:":
+            segment.sent += unescape(text) + b"\r\n"
+        elif kind == "O: ":
+            repeat = _REPEAT.fullmatch(text)
+            segment.sent += unescape(repeat[2]) * int(repeat[1]) if repeat else unescape(text)
+        elif kind == "S: ":
+            segment.expected.append(text)
+        elif kind == "-- ":
+            segment.then = text
+            transcript.segments.append(Segment())
+        elif line.startswith("@ "):
+            transcript.settings.update(word.split("=", 1) for word in line[2:].split())
+        elif kind == "M: ":
+            facts = dict(_facts(text))
+            if "from" in facts:
+                transcript.mails.append(Mail())
+            transcript.mails[-1].facts.update(facts)
+        else:
+            raise ValueError(f"{path.name}:{number}: not a line of a transcript: {line!r}")
+    return transcript
+
+
+def _facts(text: str) -> list[tuple[str, str]]:
+    # name=value, where a value goes on to the next " name=".
+    return re.findall(r"([a-z_]+)=(.*?)(?= [a-z_]+=|\Z)", text)
+
+
+def matches(expected: str, line: str) -> bool:
+    """Whether a server's line is the one expected."""
+    pattern = re.escape(expected).replace(r"\{id\}", "[0-9A-HJKMNP-TV-Z]{26}").replace(r"\{\*\}", ".*")
+    return re.fullmatch(pattern, line) is not None

@@ -1,0 +1,176 @@
+"""The two servers that transcripts run against: the engine in memory, and a real listener on a socket.
+
+Both answer alike: MAIL is accepted, a recipient when it has a route, and a mail by what its recipients' destinations say.
+"""
+
+import ipaddress
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiosmtpd.smtp import AuthResult
+
+from gateway.connector import PermanentFailure, Receipt, TransientFailure
+from gateway.delivery import Destination, Route, Routes
+from gateway.envelope import Mail
+from gateway.envelope.flatten import flatten
+from gateway.ingress import Listener, ListenerSettings
+from gateway.smtp import DIALECTS, Limits, Policy, extension_table
+from gateway.status import Status
+
+from tests.smtp.transcript import Transcript, unescape
+
+HOSTNAME = "mx.example.com"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the `@` lines of a transcript may say; the names are those of its fields, and of the extensions' policy."""
+
+    dialect: str = "smtp"
+    disable: tuple[str, ...] = ()
+    max_message: int = 1_000_000
+    limits: dict[str, int] = field(default_factory=dict)
+    starttls: bool = False
+    require_tls: bool = False
+    login: str = ""  # login:password
+    require_auth: bool = False
+    auth_in_clear: bool = False
+    before_content: bool = False
+    trusted: bool = False
+    # recipients at example.org go to a destination that takes them; those at other domains have no route
+    answers: dict[str, str] = field(default_factory=dict)  # recipient -> "451 4.4.1 text" or "550 5.1.1 text"
+
+
+def settings_of(transcript: Transcript) -> Settings:
+    known: dict[str, object] = {}
+    limits: dict[str, int] = {}
+    answers: dict[str, str] = {}
+    for name, value in transcript.settings.items():
+        if "@" in name:
+            answers[name] = value.replace("_", " ")
+        elif name.startswith("limit_"):
+            limits[name.removeprefix("limit_")] = int(value)
+        elif name == "disable":
+            known[name] = tuple(value.split(","))
+        elif name == "max_message":
+            known[name] = int(value)
+        elif value in ("yes", "no"):
+            known[name] = value == "yes"
+        else:
+            known[name] = value
+    return Settings(**known, limits=limits, answers=answers)
+
+
+class Recorder:
+    """A connector that keeps what it gets, and refuses the recipients whose domain it is told to."""
+
+    def __init__(self, answer: str = "") -> None:
+        self.answer = answer
+        self.mails: list[dict[str, str]] = []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def emit(self, mail: Mail) -> Receipt:
+        if self.answer:
+            code, status, text = self.answer.split(" ", 2)
+            failure = TransientFailure if code[0] == "4" else PermanentFailure
+            raise failure(Status.parse(status), text)
+        self.mails.append(describe(mail))
+        return Receipt(id=mail.envelope.id, connector="recorder", type="recorder", location={})
+
+
+def describe(mail: Mail) -> dict[str, str]:
+    """The facts of a mail that a transcript may state."""
+    envelope = mail.envelope
+    own, *received = envelope.metadata.containers
+    flattened = flatten(mail).content.read()
+    return {
+        "from": f"<{envelope.envelope.mail_from.address.raw}>",
+        "to": ",".join(f"<{recipient.address.raw}>" for recipient in envelope.envelope.recipients),
+        "mail_parameters": " ".join(_words(envelope.envelope.mail_from.parameters)),
+        "rcpt_parameters": ",".join(" ".join(_words(r.parameters)) for r in envelope.envelope.recipients),
+        "content": _escape(mail.content.read()),
+        "containers": ",".join(f"{c.origin.value}:{c.type:04x}:{_escape(c.data)}" for c in received),
+        "keywords": " ".join(envelope.metadata.keywords),
+        "chunks": ",".join(map(str, envelope.message.chunks)),
+        "protocol": envelope.transaction.protocol,
+        "body": envelope.transaction.body,
+        "hello": envelope.transaction.hello,
+        "authenticated_as": envelope.transaction.authenticated_as,
+        "extensions": ",".join(envelope.transaction.extensions),
+        # This gateway's own trace is another one each time.
+        "flattened": _escape(flattened.replace(own.data, b"{own trace}", 1)),
+        "disposition": ",".join(
+            f"{d.type:04x}:{d.action.value}" for d in flatten(mail).envelope.metadata.disposition[1:]
+        ),
+    }
+
+
+def _words(parameters: Iterable[object]) -> list[str]:
+    return [f"{p.keyword}={p.value}" if p.value else p.keyword for p in parameters]  # type: ignore[attr-defined]
+
+
+def _escape(octets: bytes) -> str:
+    return "".join(
+        {0x0D: r"\r", 0x0A: r"\n", 0x00: r"\0", 0x09: r"\t", 0x5C: r"\\"}.get(o)
+        or (chr(o) if 0x20 <= o < 0x7F else f"\\x{o:02x}")
+        for o in octets
+    )
+
+
+def normal(fact: str) -> str:
+    """A fact as a transcript writes it, in the form that `describe` gives."""
+    return _escape(unescape(fact))
+
+
+def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | None) -> ListenerSettings:
+    login, _, password = settings.login.partition(":")
+
+    def authenticator(_server, _session, _envelope, _mechanism, data):
+        return AuthResult(success=(data.login, data.password) == (login.encode(), password.encode()))
+
+    policy = Policy(
+        message_octets=settings.max_message,
+        starttls=settings.starttls,
+        require_tls=settings.require_tls,
+        authentication=bool(settings.login),
+        require_authentication=settings.require_auth,
+        authentication_without_tls=settings.auth_in_clear,
+        bmtd_before_content=settings.before_content,
+    )
+    everyone = (ipaddress.ip_network("127.0.0.0/8"),)
+    return ListenerSettings(
+        name="test",
+        hostname=HOSTNAME,
+        dialect=DIALECTS[settings.dialect],
+        extensions=extension_table(policy, disabled=settings.disable),
+        limits=Limits(message_octets=settings.max_message, **settings.limits),
+        spool=spool,
+        tls=tls,
+        authenticator=authenticator if login else None,
+        trusted_networks=everyone if settings.trusted else (),
+    )
+
+
+def routes(settings: Settings, recorder: Recorder) -> Routes:
+    """`*@example.org` goes to the recorder; each recipient with an answer of its own to a destination that gives it."""
+    found = [
+        Route(recipients=(recipient,), destinations=(_destination(Recorder(answer), answer),))
+        for recipient, answer in settings.answers.items()
+    ]
+    found.append(Route(recipients=("*@example.org",), destinations=(_destination(recorder, "recorder"),)))
+    return Routes(found, hostname="example.org")
+
+
+def _destination(connector: Recorder, name: str) -> Destination:
+    return Destination(connector, name=name, metadata="preserve", deadline_seconds=10, max_in_flight=100)
+
+
+async def listen(settings: ListenerSettings, routes: Routes) -> tuple[Listener, int]:
+    listener = Listener(settings, routes)
+    ((_, port),) = await listener.listen_tcp("127.0.0.1", 0)
+    return listener, port
