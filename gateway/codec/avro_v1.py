@@ -21,7 +21,7 @@ from gateway.codec.avro_schema import SCHEMA
 from gateway.codec.error import CodecError
 from gateway.envelope import Envelope
 
-if sys.version_info >= (3, 14):
+if sys.version_info >= (3, 14):  # pragma: no cover
     from compression.zstd import ZstdError
 else:
     from backports.zstd import ZstdError
