@@ -8,7 +8,7 @@ import filecmp
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 
 __all__ = ["make_directory", "store", "sync_directory"]
 
@@ -19,17 +19,21 @@ def store(path: Path, blocks: Iterable[bytes]) -> bool:
     False where a file of the very same octets lies there already. Raises OSError, FileExistsError where a file of other
     octets lies there; nothing is left behind then. The directory is for the caller to sync, once for several files.
     """
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.writelines(blocks)
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            # A link fails where a rename would overwrite.
-            os.link(file.name, path)
-        except FileExistsError:
-            if not filecmp.cmp(file.name, path, shallow=False):
-                raise
-            return False
+    # No NamedTemporaryFile: on a full disk its last flush fails, and the file stays.
+    descriptor, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(blocks)
+            file.flush()
+            os.fsync(descriptor)
+        # A link fails where a rename would overwrite.
+        os.link(temporary, path)
+    except FileExistsError:
+        if not filecmp.cmp(temporary, path, shallow=False):
+            raise
+        return False
+    finally:
+        Path(temporary).unlink()
     return True
 
 
