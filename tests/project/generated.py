@@ -7,6 +7,7 @@ python -m tests.project.generated --check   names those that are stale, and then
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import msgspec
 from gateway.codec.avro_schema import SCHEMA as AVRO_SCHEMA
 from gateway.connector import Receipt
 from gateway.envelope import SCHEMA, Envelope
+from tests.project.configuration import CONNECTORS, config_json_schema, configuration_page, connector_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,9 @@ def envelope_avro_schema() -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": configuration_page,
+    **{f"docs/connectors/{name}.md": partial(connector_page, name) for name in CONNECTORS},
+    "schemas/config.v1.schema.json": config_json_schema,
     "schemas/envelope.v1.avsc": envelope_avro_schema,
     "schemas/envelope.v1.schema.json": envelope_json_schema,
     "schemas/receipt.v1.schema.json": receipt_json_schema,
