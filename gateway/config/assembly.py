@@ -16,7 +16,7 @@ from gateway import plugins
 from gateway.config.lines import KeyPath
 from gateway.config.model import Gateway, Listener, Route
 from gateway.config.sentences import Fault, did_you_mean, faults
-from gateway.config.values import TcpBind
+from gateway.config.values import TcpBind, UnixBind, parse_bind
 from gateway.connector import ConnectorSettings, ConnectorType
 
 __all__ = ["Config", "ConfiguredConnector", "assemble"]
@@ -56,7 +56,8 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     routes = [_read(Route, table, ("route", i), found) for i, table in enumerate(route_tables)]
     found += _repeated_names("listener", listener_tables)
     found += _repeated_names("connector", connector_tables)
-    found += _repeated_binds(listeners)
+    found += _repeated_binds(listener_tables)
+    found += _passwords_in_clear(listener_tables)
     found += _unknown_destinations(route_tables, connector_tables)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
@@ -129,15 +130,29 @@ def _repeated_names(section: str, tables: list[Table]) -> Iterator[Fault]:
             names.add(name)
 
 
-def _repeated_binds(listeners: list[Listener | None]) -> Iterator[Fault]:
-    binds: set[object] = set()
-    for index, listener in enumerate(listeners):
-        # Of port 0 there are as many as one likes: the system chooses.
-        if listener is None or (isinstance(listener.bind, TcpBind) and listener.bind.port == 0):
+def _repeated_binds(tables: list[Table]) -> Iterator[Fault]:
+    binds: set[TcpBind | UnixBind] = set()
+    for index, table in enumerate(tables):
+        try:
+            bind = parse_bind(table.get("bind"))
+        except ValueError:
             continue
-        if listener.bind in binds:
-            yield Fault(("listener", index, "bind"), f"another listener has {listener.bind}; addresses must differ")
-        binds.add(listener.bind)
+        # Of port 0 there are as many as one likes: the system chooses.
+        if isinstance(bind, TcpBind) and bind.port == 0:
+            continue
+        if bind in binds:
+            yield Fault(("listener", index, "bind"), f"another listener has {bind}; addresses must differ")
+        binds.add(bind)
+
+
+def _passwords_in_clear(listeners: list[Table]) -> Iterator[Fault]:
+    for index, table in enumerate(listeners):
+        authentication = table.get("authentication")
+        if isinstance(authentication, dict) and not authentication.get("allow_without_tls") and "tls" not in table:
+            yield Fault(
+                ("listener", index, "authentication"),
+                "AUTH is offered under TLS only; add [listener.tls], or set allow_without_tls = true",
+            )
 
 
 def _unknown_destinations(routes: list[Table], connectors: list[Table]) -> Iterator[Fault]:

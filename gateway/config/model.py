@@ -213,13 +213,6 @@ class Listener(Section):
                 raise ValueError(f"LMTP must offer {keyword} (RFC 2033 §5); leave it out here")
         return keywords
 
-    @field_validator("authentication")
-    @classmethod
-    def _under_tls(cls, authentication: Authentication | None, info: ValidationInfo) -> Authentication | None:
-        if authentication and not authentication.allow_without_tls and "tls" in info.data and info.data["tls"] is None:
-            raise ValueError("AUTH is offered under TLS only; add [listener.tls], or set allow_without_tls = true")
-        return authentication
-
 
 class Route(Section):
     """Where the mail of some recipients goes. For each recipient the first route that matches counts."""

@@ -27,6 +27,7 @@ __all__ = [
     "RecipientPattern",
     "TcpBind",
     "UnixBind",
+    "parse_bind",
 ]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -61,7 +62,8 @@ class UnixBind:
         return f"unix:{self.path}"
 
 
-def _bind(text: object) -> TcpBind | UnixBind:
+def parse_bind(text: object) -> TcpBind | UnixBind:
+    """The address that `host:port`, `[address]:port` or `unix:/path` names. Raises ValueError for anything else."""
     if isinstance(text, str) and text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path or "\0" in path or len(path.encode()) > _LONGEST_UNIX_PATH:
@@ -145,7 +147,7 @@ def _shown(value: object) -> str:
 Hostname = Annotated[str, AfterValidator(_hostname)]
 Bind = Annotated[
     TcpBind | UnixBind,
-    PlainValidator(_bind),
+    PlainValidator(parse_bind),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:2525", "[::1]:2525", "unix:/run/mailsluice/lmtp.sock"]}),
 ]

@@ -1,0 +1,91 @@
+"""`mailsluice serve` in a process of its own, as an operator runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SITE = Path(__file__).parents[1] / "site"
+_SECONDS = 30
+_ADDRESS = re.compile(r"(?:SMTP|LMTP) on (?P<address>\S+) \((?P<name>.+)\)\n")
+_MAIN = "from gateway.cli import main; main()"
+
+
+def environment() -> dict[str, str]:
+    """With the third-party connectors of `tests/site`."""
+    return {**os.environ, "PYTHONPATH": str(SITE), "COLUMNS": "200"}
+
+
+def run(*arguments: str | Path, folder: Path, prelude: str = "", text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. `prelude` is Python that runs before it."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{prelude}\n{_MAIN}", *arguments],
+        cwd=folder,
+        env=environment(),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+class GatewayProcess:
+    """A running gateway: ready on entry, gone on exit. `addresses` has each listener's by its name."""
+
+    def __init__(self, *arguments: str | Path, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, "serve", *arguments],
+            cwd=folder,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # Whatever goes wrong, no read of its output lasts for ever.
+        self._watchdog = threading.Timer(_SECONDS, self._process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        self.output: list[str] = []
+        self.addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        for line in self.read_until("mailsluice ready"):
+            if match := _ADDRESS.fullmatch(line):
+                self.addresses[match["name"]] = match["address"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._watchdog.cancel()
+
+    def address(self, name: str) -> tuple[str, int]:
+        host, _, port = self.addresses[name].rpartition(":")
+        return host, int(port)
+
+    def read_until(self, text: str) -> list[str]:
+        """The lines on standard error up to the one that has `text`."""
+        assert self._process.stderr is not None
+        lines = []
+        for line in self._process.stderr:
+            lines.append(line)
+            self.output.append(line)
+            if text in line:
+                return lines
+        raise AssertionError(f"the gateway ended without a line that has {text!r}:\n{''.join(self.output)}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status, once the process has ended by itself."""
+        assert self._process.stderr is not None
+        self.output += self._process.stderr.readlines()
+        return self._process.wait(timeout=_SECONDS)
