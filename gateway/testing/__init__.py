@@ -5,6 +5,6 @@ It needs no test framework: `check_connector` raises AssertionError with a sente
 
 from gateway.testing.conformance import check_connector
 from gateway.testing.memory import MemoryConnector
-from gateway.testing.samples import sample_mails
+from gateway.testing.samples import plain_mail, sample_mails
 
-__all__ = ["MemoryConnector", "check_connector", "sample_mails"]
+__all__ = ["MemoryConnector", "check_connector", "plain_mail", "sample_mails"]
