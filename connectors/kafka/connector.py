@@ -57,6 +57,7 @@ class KafkaConnector:
             await (self._producer.find(topic.text) if topic.is_constant else self._producer.connect())
         except TransientFailure as failure:
             if failure.status == failures.MISCONFIGURED:
+                await self.close()
                 raise failures.unusable(failure.cause) from failure
 
     async def emit(self, mail: Mail) -> Receipt:

@@ -1,5 +1,6 @@
 """Connectors to a real broker, opened for one test and closed after it."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -27,6 +28,17 @@ def make_topic(kafka) -> Callable[..., str]:
         return name
 
     return make
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    connections = []
+    server = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for connection in connections:
+        connection.close()
 
 
 @pytest.fixture
