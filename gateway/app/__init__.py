@@ -1,5 +1,5 @@
 """The running gateway, put together from its configuration."""
 
-from gateway.app.run import StartError, build_connectors, run, serve
+from gateway.app.lifecycle import StartError, build_connectors, run, serve
 
 __all__ = ["StartError", "build_connectors", "run", "serve"]

@@ -1,5 +1,6 @@
 """From a file to the configuration in it, or to everything that is wrong with it."""
 
+import json
 import os
 import re
 import tomllib
@@ -33,6 +34,8 @@ connectors = ["archive"]
 """
 """What runs when no file is given: both protocols on the loopback interface, mail kept in `./mail`."""
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -53,7 +56,7 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(
-            ": ".join(filter(None, (f"{self.source}:{p.line}" if p.line else self.source, p.key, p.text)))
+            _printable(": ".join(filter(None, (f"{self.source}:{p.line}" if p.line else self.source, p.key, p.text))))
             for p in self.problems
         )
 
@@ -105,7 +108,12 @@ def _written(path: KeyPath) -> str:
     words: list[str] = []
     for position, key in enumerate(path):
         if isinstance(key, str):
-            words.append(key)
+            words.append(key if _BARE_KEY.match(key) else json.dumps(key, ensure_ascii=False))
         elif position > 1:
             words[-1] += f"[{key}]"
     return ".".join(words)
+
+
+def _printable(text: str) -> str:
+    # A problem is one line, whatever the document's texts hold.
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -73,7 +73,7 @@ def parse_bind(text: object) -> TcpBind | UnixBind:
     if match is None or int(match["port"]) > 65535:
         raise ValueError(f'{_shown(text)} is no address; write "host:port", "[2001:db8::1]:port" or "unix:/path"')
     if match["literal"] is None:
-        return TcpBind(match["host"], int(match["port"]))
+        return TcpBind(_hostname(match["host"]), int(match["port"]))
     try:
         return TcpBind(str(ipaddress.IPv6Address(match["literal"])), int(match["port"]))
     except ValueError:
@@ -128,8 +128,8 @@ def _recipient_pattern(text: str) -> str:
 
 
 def _authenticator(text: object) -> Callable[..., Any]:
-    module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
-    if not (module and colon and name.isidentifier()):
+    module, _, name = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ValueError(f'{_shown(text)} names no callable; write "package.module:callable"')
     try:
         found: object = getattr(importlib.import_module(module), name)

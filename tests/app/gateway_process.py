@@ -38,9 +38,9 @@ def run(*arguments: str | Path, folder: Path, prelude: str = "", text: str = "")
 class GatewayProcess:
     """A running gateway: ready on entry, gone on exit. `addresses` has each listener's by its name."""
 
-    def __init__(self, *arguments: str | Path, folder: Path) -> None:
+    def __init__(self, *arguments: str | Path, folder: Path, prelude: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, "serve", *arguments],
+            [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *arguments],
             cwd=folder,
             env=environment(),
             stderr=subprocess.PIPE,

@@ -93,6 +93,16 @@ def test_mail_under_way_is_taken_before_the_gateway_ends(gateway, tmp_path):
     assert content.read_bytes() == b"Subject: late\r\n\r\nin time\r\n"
 
 
+def test_uvloop_is_no_necessity(tmp_path):
+    prelude = "import sys; sys.modules['uvloop'] = None"
+    path = write(tmp_path, LISTENERS + ARCHIVE)
+    with GatewayProcess("--config", path, folder=tmp_path, prelude=prelude) as gateway:
+        with smtplib.SMTP(*gateway.address("mx")) as client:
+            client.sendmail("a@example.net", ["b@example.org"], b"\r\n")
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+
+
 def refusal(folder, text, *, status=1, prelude=""):
     """What `serve` says when it does not start: one line, which is no traceback."""
     outcome = run("serve", "--config", write(folder, text), folder=folder, prelude=prelude)
