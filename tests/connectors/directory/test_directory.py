@@ -201,6 +201,16 @@ async def test_a_directory_that_cannot_be_written_is_told_when_opened():
     await connector.close()
 
 
+async def test_a_disk_that_is_full_when_opened_is_told_mail_by_mail(tmp_path, monkeypatch):
+    connector = build(tmp_path / "mail")
+    monkeypatch.setattr(os, "mkdir", failing(errno.ENOSPC))
+    await connector.open()
+    with pytest.raises(TransientFailure) as caught:
+        await connector.emit(plain_mail())
+    await connector.close()
+    assert caught.value.status == STORAGE_FULL
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     mount = subprocess.run(
