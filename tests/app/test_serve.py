@@ -27,6 +27,17 @@ recipients = ["*@example.org"]
 connectors = ["archive"]
 """
 
+WITHOUT_EXTRAS = """
+import sys
+EXTRAS = "aiohttp aiokafka boto3 botocore cramjam fastapi fastavro uvicorn uvloop zstandard".split()
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent)
+"""
+
 
 def write(folder, text):
     path = folder / "mailsluice.toml"
@@ -93,14 +104,15 @@ def test_mail_under_way_is_taken_before_the_gateway_ends(gateway, tmp_path):
     assert content.read_bytes() == b"Subject: late\r\n\r\nin time\r\n"
 
 
-def test_uvloop_is_no_necessity(tmp_path):
-    prelude = "import sys; sys.modules['uvloop'] = None"
+def test_the_base_install_takes_mail_and_verifies_it(tmp_path):
     path = write(tmp_path, LISTENERS + ARCHIVE)
-    with GatewayProcess("--config", path, folder=tmp_path, prelude=prelude) as gateway:
+    with GatewayProcess("--config", path, folder=tmp_path, prelude=WITHOUT_EXTRAS) as gateway:
         with smtplib.SMTP(*gateway.address("mx")) as client:
             client.sendmail("a@example.net", ["b@example.org"], b"\r\n")
         gateway.signal(signal.SIGTERM)
         assert gateway.wait() == 0
+    outcome = run("verify", "mail", folder=tmp_path, prelude=WITHOUT_EXTRAS)
+    assert outcome.stdout == "mails: 1, octets: 2, damaged: 0\n"
 
 
 def refusal(folder, text, *, status=1, prelude=""):
@@ -157,15 +169,6 @@ sample_connectors.Sample.close = close
     assert outcome.stdout.splitlines() == ["closed second", "closed archive"]
 
 
-WITHOUT_AIOKAFKA = """
-import sys
-class Absent:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "aiokafka":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent)
-"""
 KAFKA = LISTENERS + ARCHIVE.replace(
     'type = "directory"\npath = "mail"', 'type = "kafka"\nbootstrap_servers = ["127.0.0.1:9"]\ntopic = "mail"'
 )
@@ -173,7 +176,7 @@ KAFKA = LISTENERS + ARCHIVE.replace(
 
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(command, tmp_path):
-    outcome = run(command, "--config", write(tmp_path, KAFKA), folder=tmp_path, prelude=WITHOUT_AIOKAFKA)
+    outcome = run(command, "--config", write(tmp_path, KAFKA), folder=tmp_path, prelude=WITHOUT_EXTRAS)
     assert outcome.returncode == 1
     assert outcome.stderr == (
         "mailsluice: connector \"archive\": the kafka connector needs more packages: pip install 'mailsluice[kafka]'\n"
