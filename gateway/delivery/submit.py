@@ -16,6 +16,8 @@ from gateway.envelope import Mail, Recipient
 
 __all__ = ["submit"]
 
+_MAXIMUM_TEXT = 400
+
 
 async def submit(mail: Mail, routed: Sequence[Route]) -> tuple[RecipientOutcome, ...]:
     """Deliver `mail` and say for each recipient, in order, what all the destinations of its route answered.
@@ -49,7 +51,13 @@ async def _deliver(destination: Destination, mail: Mail) -> Receipt | Failure:
     try:
         return await destination.deliver(mail)
     except DeliveryFailure as failure:
-        return Failure(connector=destination.name, status=failure.status, text=failure.text, cause=failure.cause)
+        text = _one_line(failure.text)
+        return Failure(connector=destination.name, status=failure.status, text=text, cause=failure.cause)
+
+
+def _one_line(text: str) -> str:
+    # A line end in a reply would begin another reply; RFC 5321 §4.5.3.1.5 gives its line 512 octets, the code included.
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text[:_MAXIMUM_TEXT])
 
 
 def _restricted(mail: Mail, recipients: list[Recipient]) -> Mail:

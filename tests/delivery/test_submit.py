@@ -98,6 +98,13 @@ async def test_a_recipient_fails_when_one_of_its_destinations_does(connectors, r
     assert (second.failure.text, second.failure.cause) == ("down", "10.0.0.1 refused")
 
 
+async def test_the_text_of_a_failure_cannot_be_a_second_reply(connectors, route):
+    connectors["one"].failure = TransientFailure(DESTINATION_UNREACHABLE, "no\r\n250 ok\x00\u2028é" + "x" * 1000)
+    (outcome,) = await submit(mail_to("a@x"), [route("one")])
+    assert outcome.failure.text == "no??250 ok???" + "x" * 387
+    assert outcome.failure.cause == connectors["one"].failure.cause
+
+
 async def test_a_failure_does_not_stop_the_other_destinations(connectors, route):
     connectors["one"].failure = PermanentFailure(MESSAGE_REFUSED, "no")
     connectors["two"].hold()
