@@ -19,7 +19,7 @@ import structlog
 from gateway import ingress, plugins
 from gateway.app.listeners import listen, listener_settings
 from gateway.app.logs import log_to
-from gateway.config import Config, Listener
+from gateway.config import Config, ConfiguredConnector, Listener
 from gateway.connector import Connector, DeliveryFailure
 from gateway.delivery import Destination, Route, Routes
 
@@ -46,13 +46,12 @@ def serve(config: Config) -> None:
 def build_connectors(config: Config) -> dict[str, Connector]:
     """Every connector by its name, built but not opened. Raises StartError when one lacks its libraries."""
     built: dict[str, Connector] = {}
-    for connector in config.connectors:
-        settings = connector.settings
-        references = {name: built[name] for name in settings.references()}
+    for name, configured in config.connectors.items():
+        references = {referred: built[referred] for referred in configured.settings.references()}
         try:
-            built[settings.name] = plugins.build(connector.type, settings, references)
+            built[name] = plugins.build(configured.type, configured.settings, references)
         except plugins.ConnectorUnavailableError as error:
-            raise StartError(f'connector "{settings.name}": {error}') from error
+            raise StartError(f'connector "{name}": {error}') from error
     return built
 
 
@@ -135,23 +134,22 @@ def _tell(line: str) -> None:
 
 
 def _routes(config: Config, connectors: Mapping[str, Connector]) -> Routes:
-    destinations = {
-        settings.name: Destination(
-            connectors[settings.name],
-            name=settings.name,
-            metadata=settings.metadata,
-            deadline_seconds=settings.deadline_seconds,
-            max_in_flight=connector.type.max_in_flight,
-        )
-        for connector in config.connectors
-        for settings in (connector.settings,)
-    }
-    return Routes(
-        (
-            Route(recipients=route.recipients, destinations=tuple(destinations[name] for name in route.connectors))
-            for route in config.routes
-        ),
-        hostname=config.gateway.hostname,
+    destinations = {name: _destination(configured, connectors[name]) for name, configured in config.connectors.items()}
+    routes = [
+        Route(recipients=route.recipients, destinations=tuple(destinations[name] for name in route.connectors))
+        for route in config.routes
+    ]
+    return Routes(routes, hostname=config.gateway.hostname)
+
+
+def _destination(configured: ConfiguredConnector, connector: Connector) -> Destination:
+    settings = configured.settings
+    return Destination(
+        connector,
+        name=settings.name,
+        metadata=settings.metadata,
+        deadline_seconds=settings.deadline_seconds,
+        max_in_flight=configured.type.max_in_flight,
     )
 
 

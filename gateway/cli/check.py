@@ -19,10 +19,8 @@ def check(config: ConfigOption = None) -> None:
         raise typer.Exit(1) from error
     for listener in configuration.listeners:
         typer.echo(f"listener   {listener.name}: {listener.protocol} on {listener.bind}")
-    for connector in configuration.connectors:
-        typer.echo(
-            f"connector  {connector.settings.name}: {connector.type.name}, metadata {connector.settings.metadata}"
-        )
+    for name, connector in configuration.connectors.items():
+        typer.echo(f"connector  {name}: {connector.type.name}, metadata {connector.settings.metadata}")
     for route in configuration.routes:
         typer.echo(f"route      {', '.join(route.recipients)} to {', '.join(route.connectors)}")
     typer.echo("ok")

@@ -37,11 +37,11 @@ class ConfiguredConnector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A configuration in which nothing is wrong. A connector stands behind those that it refers to."""
+    """A configuration in which nothing is wrong. Connectors have their names; each stands behind those it refers to."""
 
     gateway: Gateway
     listeners: tuple[Listener, ...]
-    connectors: tuple[ConfiguredConnector, ...]
+    connectors: Mapping[str, ConfiguredConnector]
     routes: tuple[Route, ...]
 
 
@@ -192,7 +192,7 @@ def _reachable(name: str, references: Mapping[str, tuple[str, ...]]) -> set[str]
     return reached
 
 
-def _in_building_order(connectors: Iterable[ConfiguredConnector]) -> tuple[ConfiguredConnector, ...]:
+def _in_building_order(connectors: Iterable[ConfiguredConnector]) -> dict[str, ConfiguredConnector]:
     by_name = {connector.settings.name: connector for connector in connectors}
     order = TopologicalSorter({name: connector.settings.references() for name, connector in by_name.items()})
-    return tuple(by_name[name] for name in order.static_order())
+    return {name: by_name[name] for name in order.static_order()}

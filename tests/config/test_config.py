@@ -190,7 +190,7 @@ def test_a_connector_stands_behind_those_it_refers_to():
     type = "sample"
     copy_to = "c"
     """
-    names = [connector.settings.name for connector in configuration("", rest=connectors + REST).connectors]
+    names = list(configuration("", rest=connectors + REST).connectors)
     assert names.index("c") < names.index("b") < names.index("a")
 
 
