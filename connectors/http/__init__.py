@@ -1,12 +1,13 @@
-"""The HTTP connector: each mail is one signed POST, and the consumer's status is the answer to the SMTP client.
+"""Each mail is one signed POST request, and the consumer's status is the answer to the SMTP client.
 
-settings     the keys of its table, checked
-credentials  signing keys, Authorization, TLS, read from settings and files when it is opened
-request      the mapping from a mail to headers and body, in four formats
-signature    Standard Webhooks
-client       the connector itself
-outcome      what an answer means
-failures     what goes wrong without an answer
+    2xx                   accepted: the consumer has the mail
+    408, 425, 429, 5xx    try again later; so also where no answer comes in time, or none at all
+    3xx                   try again later: redirections are not followed
+    any other 4xx         refused for good, in the consumer's own words where it gives a line of text/plain
+
+Requests are signed by the Standard Webhooks specification. `webhook-id` is the mail's id and stays the same at every
+attempt: by it a consumer recognises a mail that comes again. `docs/examples/webhook_consumer.py` is a consumer to start
+from. What a request holds in each format is written at `connectors.http.request`.
 """
 
 from collections.abc import Mapping
