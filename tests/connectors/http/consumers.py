@@ -5,10 +5,11 @@ import importlib.util
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import uvicorn
 
 from connectors.http import CONNECTOR, HttpSettings
@@ -53,12 +54,13 @@ def served(app, **options) -> Iterator[str]:
             thread.join()
 
 
-def example_app(monkeypatch):
-    """The application of the example in the documentation, made with our secret."""
-    monkeypatch.setenv("WEBHOOK_SECRETS", SECRET)
+def example_app(secrets: str):
+    """The application of the example in the documentation, made with these secrets."""
     spec = importlib.util.spec_from_file_location("webhook_consumer", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WEBHOOK_SECRETS", secrets)
+        spec.loader.exec_module(module)
     return module.app
 
 
@@ -94,20 +96,20 @@ class Recorder:
 
 
 @asynccontextmanager
-async def listening(handler: Handler, **options) -> AsyncIterator[str]:
+async def listening(handler: Handler, *, port: int = 0, **options) -> AsyncIterator[str]:
     """The URL of a server that does with each connection what `handler` says, and then closes it."""
     handling: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handling.add(asyncio.current_task())
         try:
-            await handler(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+            # A cancelled task would be reported as an error by Python 3.11's streams.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await handler(reader, writer)
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, **options)
+    server = await asyncio.start_server(handle, "127.0.0.1", port, **options)
     try:
         yield f"{'https' if options.get('ssl') else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

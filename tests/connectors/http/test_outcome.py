@@ -22,7 +22,7 @@ def test_any_2xx_is_a_receipt():
 
 
 @pytest.mark.parametrize(
-    ("body", "id"),
+    ("body", "stored_as"),
     [
         (b'{"id": "abc", "more": [1, {"id": 2}]}', "abc"),
         (b'{"id": 42}', 42),
@@ -31,8 +31,8 @@ def test_any_2xx_is_a_receipt():
     ],
 )
 @pytest.mark.parametrize("media_type", ["application/json", "application/problem+json"])
-def test_the_id_in_a_json_answer_is_in_the_receipt_bounded_and_printable(body, id, media_type):
-    assert judge(200, media_type=media_type, body=body).location["id"] == id
+def test_the_id_in_a_json_answer_is_in_the_receipt_bounded_and_printable(body, stored_as, media_type):
+    assert judge(200, media_type=media_type, body=body).location["id"] == stored_as
 
 
 @pytest.mark.parametrize(

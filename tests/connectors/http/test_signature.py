@@ -13,9 +13,9 @@ ONE = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 OTHER = "whsec_" + base64.b64encode(bytes(range(64))).decode()
 
 
-def headers(*secrets: str, id: str = "01K", timestamp: int | None = None, body: bytes = b"{}") -> dict[str, str]:
+def headers(*secrets: str, mail_id: str = "01K", timestamp: int | None = None, body: bytes = b"{}") -> dict[str, str]:
     keys = [decode_secret(secret) for secret in secrets]
-    signature = Signature(keys, id=id, timestamp=int(time.time()) if timestamp is None else timestamp)
+    signature = Signature(keys, id=mail_id, timestamp=int(time.time()) if timestamp is None else timestamp)
     signature.update(body)
     return dict(signature.headers())
 
@@ -23,7 +23,7 @@ def headers(*secrets: str, id: str = "01K", timestamp: int | None = None, body: 
 def test_the_published_vector_is_reproduced():
     found = headers(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        mail_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
         timestamp=1614265330,
         body=b'{"test": 2432232314}',
     )
