@@ -107,7 +107,7 @@ class BatchLayout:
             batch.outcomes.add_done_callback(self._tasks.discard)
         batch.places.append(place)
         batch.octets += size
-        if len(batch.places) == self._settings.batch_max_mails or batch.octets == self._settings.batch_max_bytes:
+        if len(batch.places) == self._settings.batch_max_mails or batch.octets >= self._settings.batch_max_bytes:
             self._seal(batch)
         return batch
 

@@ -8,6 +8,7 @@ unknown: the answer 412, when the object that is there has the same digest, mean
 
 import base64
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,7 +78,8 @@ class Bucket:
             else:
                 answer = put_in_parts(self._store, item, self._settings.multipart_part_bytes, conditions, permit)
         except ClientError as error:
-            if failures.code_of(error) != "PreconditionFailed":
+            # NoSuchUpload: an earlier attempt may have completed it, and its answer is lost.
+            if failures.code_of(error) not in {"PreconditionFailed", "NoSuchUpload"}:
                 raise
             return self._existing(item, permit)
         return _stored(item.key, answer)
@@ -115,7 +117,7 @@ class Bucket:
     def _read_digest(self, found: Stored, permit: Permit) -> str:
         version = {"VersionId": found.version} if found.version else {}
         digest = hashlib.sha256()
-        with self._store.attempt(permit, "get_object", Key=found.key, **version)["Body"] as stream:
+        with closing(self._store.attempt(permit, "get_object", Key=found.key, **version)["Body"]) as stream:
             for block in stream.iter_chunks(BLOCK):
                 permit.check()
                 digest.update(block)

@@ -16,7 +16,11 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    InvalidEndpointConfigurationError,
+    InvalidRegionError,
     NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
     ProxyConnectionError,
     ReadTimeoutError,
@@ -67,6 +71,7 @@ _PASSING = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", 
 _UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
 _UNRESPONSIVE = (ReadTimeoutError, ConnectionClosedError)
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_WRONG_SETTINGS = (InvalidEndpointConfigurationError, InvalidRegionError, NoRegionError, ParamValidationError)
 
 _WRONG_KEY = "correct `access_key_id` and `secret_access_key`"
 _ADVICE = {
@@ -144,8 +149,9 @@ def _from_sdk(error: BotoCoreError) -> TransientFailure:
         status, text = DESTINATION_UNREACHABLE, "the object store cannot be reached, try again later"
     elif isinstance(error, _UNRESPONSIVE):
         status, text = DESTINATION_UNRESPONSIVE, "the object store does not answer, try again later"
-    elif isinstance(error, _NO_CREDENTIALS):
-        status, text = MISCONFIGURED, "the object store refuses this gateway, try again later"
+    elif isinstance(error, (*_NO_CREDENTIALS, *_WRONG_SETTINGS)):
+        status, text = MISCONFIGURED, "the object store cannot be used, try again later"
     else:
         status, text = LOCAL_ERROR, "the message could not be stored, try again later"
-    return TransientFailure(status, text, cause=str(error))
+    # Some of the SDK's errors have several lines.
+    return TransientFailure(status, text, cause=" ".join(str(error).split()))

@@ -56,11 +56,11 @@ def put_in_parts(store: Store, item: S3Object, part_bytes: int, terms: dict[str,
 
 
 def sweep(store: Store, prefix: str, *, before: datetime) -> None:
-    """Abort the uploads under keys of this connector that began `before`; at most a thousand, one page.
+    """Abort the uploads under keys of this connector that began `before`, as far as the first hundred uploads show any.
 
     Raises ClientError or BotoCoreError when they cannot be listed.
     """
-    answer = store.send("list_multipart_uploads", Prefix=prefix)
+    answer = store.send("list_multipart_uploads", Prefix=prefix, MaxUploads=100)
     for upload in answer.get("Uploads", ()):
         if upload["Initiated"] < before and OWN_KEY.search(upload["Key"]):
             _abort(store, {"Key": upload["Key"], "UploadId": upload["UploadId"]})

@@ -1,5 +1,6 @@
 """The keys of a `[[connector]]` table of type `s3`."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -10,7 +11,9 @@ from gateway.template import Template
 __all__ = ["S3Settings"]
 
 _MEBIBYTE = 1024 * 1024
-_TAGS = 10  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+_TAGS = 10
+_TAG = re.compile(r"[\w +\-=.:/@]*")
 
 
 class S3Settings(ConnectorSettings):
@@ -79,14 +82,14 @@ class S3Settings(ConnectorSettings):
         ),
     ] = 8 * _MEBIBYTE
     batch_max_mails: Annotated[
-        int, Field(ge=1, le=100_000, description="A batch is stored when it has as many mails.")
+        int, Field(ge=1, le=1000, description="A batch is stored when it has so many mails.")
     ] = 500
     batch_max_bytes: Annotated[
         int,
         Field(
             ge=_MEBIBYTE,
             le=256 * _MEBIBYTE,
-            description="A batch is stored when its contents have as many octets. The content of a mail that is larger "
+            description="A batch is stored when its contents have so many octets. The content of a mail that is larger "
             "by itself becomes the object `<id>.eml`, and its envelope in the batch refers to it.",
         ),
     ] = 16 * _MEBIBYTE
@@ -110,8 +113,11 @@ class S3Settings(ConnectorSettings):
     @classmethod
     def _tags_fit(cls, tags: dict[str, str]) -> dict[str, str]:
         for key, value in tags.items():
-            if not 1 <= len(key) <= 128 or len(value) > 256:
-                raise ValueError(f"the tag {key!r} is too long: a key has 1 to 128 characters, a value up to 256")
+            if not (_TAG.fullmatch(key + value) and 1 <= len(key) <= 128 and len(value) <= 256):
+                raise ValueError(
+                    f"the tag {key!r} cannot be set: a key has 1 to 128 characters, a value up to 256, and they are "
+                    "letters, digits, spaces and + - = . _ : / @"
+                )
         return tags
 
     @model_validator(mode="after")

@@ -3,19 +3,29 @@
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from msgspec import structs
+from urllib3 import HTTPResponse
 
 from connectors.s3 import CONNECTOR, S3Settings
 from gateway.codec import avro_v1, bmtd, json_v1
 from gateway.connector import Mail, Receipt
-from gateway.envelope import Content, Envelope, new_id
+from gateway.envelope import Content, Envelope, Metadata
 from gateway.testing import sample_mails
+from gateway.testing.samples import plain_mail
 
-_PLAIN = sample_mails()["plain"]
+
+@cache
+def _client(server: Any) -> Any:
+    # Making one takes longer than most tests.
+    return server.client()
 
 
 class Shelf:
@@ -24,7 +34,7 @@ class Shelf:
     def __init__(self, server: Any, name: str) -> None:
         self.server = server
         self.name = name
-        self.client = server.client()
+        self.client = _client(server)
         self._records: dict[str, list[Envelope]] = {}
 
     def settings(self, **keys: Any) -> S3Settings:
@@ -77,8 +87,13 @@ class Shelf:
 
 
 @pytest.fixture
-def make_shelf(s3_server) -> Callable[..., Shelf]:
-    return lambda **options: Shelf(s3_server, s3_server.create_bucket(**options))
+def shelf_on() -> Callable[..., Shelf]:
+    return lambda server, **options: Shelf(server, server.create_bucket(**options))
+
+
+@pytest.fixture
+def make_shelf(s3_server, shelf_on) -> Callable[..., Shelf]:
+    return lambda **options: shelf_on(s3_server, **options)
 
 
 @pytest.fixture
@@ -102,6 +117,82 @@ async def open_connector() -> AsyncIterator[Callable[..., Any]]:
         await connector.close()
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request as it leaves for the store."""
+
+    operation: str
+    url: str
+    headers: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        return urlsplit(self.url).path.split("/", 2)[2]
+
+
+@pytest.fixture
+def requests_of() -> Callable[[Any], list[Request]]:
+    """The list to which every request of a connector is added from now on."""
+
+    def watch(connector: Any) -> list[Request]:
+        seen = []
+
+        def note(event_name: str, request: Any, **_: Any) -> None:
+            headers = {
+                name: str(value, "latin-1") if isinstance(value, bytes) else value
+                for name, value in request.headers.items()
+            }
+            seen.append(Request(event_name.rpartition(".")[2], request.url, headers))
+
+        connector._bucket._store._client.meta.events.register("before-send.s3", note)
+        return seen
+
+    return watch
+
+
+@pytest.fixture
+def interfere() -> Callable[..., None]:
+    """Let a function answer a connector's requests of one operation: by an HTTP status and an error code, or not."""
+
+    def register(connector: Any, operation: str, answer: Callable[[Any], tuple[int, str] | None]) -> None:
+        def handle(request: Any, **_: Any) -> AWSResponse | None:
+            given = answer(request)
+            if given is None:
+                return None
+            status, code = given
+            raw = HTTPResponse(io.BytesIO(f"<Error><Code>{code}</Code></Error>".encode()), preload_content=False)
+            return AWSResponse(request.url, status, {}, raw)
+
+        connector._bucket._store._client.meta.events.register(f"before-send.s3.{operation}", handle)
+
+    return register
+
+
+class HookedContent(Content):
+    """Content that calls a function before each read, in the thread that reads."""
+
+    def __init__(self, octets: bytes, before_read: Callable[[int], None]) -> None:
+        super().__init__(octets)
+        self.before_read = before_read
+
+    def read_at(self, position: int, size: int) -> bytes:
+        self.before_read(position)
+        return super().read_at(position, size)
+
+
+@pytest.fixture
+def make_hooked() -> Callable[..., HookedContent]:
+    return HookedContent
+
+
+@pytest.fixture
+def samples() -> Iterator[dict[str, Mail]]:
+    mails = sample_mails()
+    yield mails
+    for mail in mails.values():
+        mail.content.close()
+
+
 @pytest.fixture
 def make_mail() -> Callable[..., Mail]:
     """A mail of these octets, or of this content, under an id of its own."""
@@ -112,7 +203,8 @@ def make_mail() -> Callable[..., Mail]:
         digest = hashlib.sha256()
         for block in content.blocks():
             digest.update(block)
-        message = structs.replace(_PLAIN.envelope.message, size=content.size, sha256=digest.hexdigest())
-        return Mail(structs.replace(_PLAIN.envelope, id=new_id(), message=message, **changes), content)
+        envelope = plain_mail().envelope
+        message = structs.replace(envelope.message, size=content.size, sha256=digest.hexdigest())
+        return Mail(structs.replace(envelope, message=message, **{"metadata": Metadata(), **changes}), content)
 
     return make
