@@ -108,6 +108,12 @@ async def test_a_compressed_answer_is_not_unpacked(plain):
             tracemalloc.stop()
 
 
+async def test_an_answer_in_an_encoding_is_not_looked_into(plain):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
+    async with answering(head + b'{"id": 1}') as url, connector(url) as consumer:
+        assert (await consumer.emit(plain)).location == {"status": 200}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -170,6 +170,30 @@ async def test_a_cancelled_emit_stops_reading_before_it_ends(form, plain):
         assert content.reads == reads
 
 
+async def test_a_cancelled_emit_ends_after_the_read_that_is_under_way(plain):
+    entered, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow(Stream):
+        def read_at(self, position, size):
+            if self.reads == self.size // BLOCK:
+                # The first read of the second pass, the one that is sent.
+                loop.call_soon_threadsafe(entered.set)
+                release.wait(5)
+            return super().read_at(position, size)
+
+    async with listening(drain) as url, connector(url, format="raw") as consumer:
+        emit = asyncio.create_task(consumer.emit(Mail(plain.envelope, Slow(4 * BLOCK))))
+        await entered.wait()
+        emit.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not emit.done()
+        release.set()
+        await asyncio.wait([emit])
+        assert emit.cancelled()
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21, 34])
 async def test_a_cancellation_at_any_point_leaves_a_connector_that_works(turns, plain):
     async with listening(drain) as url, connector(url, format="raw") as consumer:
