@@ -47,7 +47,8 @@ class Record:
     @property
     def size(self) -> int:
         """Octets of a batch of this record alone, before compression; at most a few more than it really has."""
-        headers = sum(len(name.encode()) + len(value) + _HEADER_OVERHEAD for name, value in self.headers)
+        # The names are ASCII.
+        headers = sum([len(name) + len(value) + _HEADER_OVERHEAD for name, value in self.headers])
         return _BATCH_OVERHEAD + len(self.key or b"") + len(self.value) + headers
 
 

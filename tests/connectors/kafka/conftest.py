@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from aiohttp import web
 
 from connectors.kafka import CONNECTOR, KafkaSettings
 from gateway.connector import Connector, Mail
@@ -16,6 +17,33 @@ _NUMBERS = itertools.count()
 def settings(cluster, topic: str, **keys) -> KafkaSettings:
     servers = cluster.bootstrap.split(",")
     return KafkaSettings.model_validate({"name": "events", "bootstrap_servers": servers, "topic": topic, **keys})
+
+
+class Registry:
+    """Registers schemas, or gives the answer it is told to."""
+
+    def __init__(self):
+        self.requests = []
+        self.answer = None
+
+    async def register(self, request: web.Request) -> web.Response:
+        self.requests.append((request.raw_path, dict(request.headers), await request.json()))
+        return self.answer or web.json_response({"id": 40 + len(self.requests)})
+
+
+@pytest.fixture
+async def registry_server() -> AsyncIterator[Registry]:
+    """A small server with the one request of Confluent's API that the connector makes."""
+    registry = Registry()
+    application = web.Application()
+    application.router.add_post("/api/subjects/{subject}/versions", registry.register)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    registry.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
+    yield registry
+    await runner.cleanup()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 from msgspec import structs
 
@@ -49,6 +50,35 @@ async def test_a_structured_event_comes_out_as_it_went_in(kafka, make_topic, sta
     event = json.loads(record.value)
     assert json_v1.decode(json.dumps(event["data"]).encode()) == mail.inline()
     assert ("content-type", b"application/cloudevents+json; charset=UTF-8") in record.headers
+
+
+async def test_avro_is_framed_with_the_id_that_the_registry_gave(kafka, make_topic, start, registry_server):
+    topic = make_topic()
+    connector = await start(topic, format="avro", schema_registry_url=registry_server.url)
+    mail = plain_mail()
+    await connector.emit(mail)
+    await connector.emit(mail)
+    for record in await kafka.read(topic, 2):
+        schema_id, datum = avro_v1.unframe(record.value)
+        assert (schema_id, avro_v1.decode(datum)) == (41, mail.inline())
+    assert [path for path, _, _ in registry_server.requests] == [f"/api/subjects/{topic}-value/versions"]
+
+
+async def test_nothing_is_sent_while_the_registry_does_not_take_the_schema(kafka, make_topic, start, registry_server):
+    registry_server.answer = web.json_response({"error_code": 409}, status=409)
+    topic = make_topic()
+    connector = await start(topic, format="avro", schema_registry_url=registry_server.url)
+    with pytest.raises(TransientFailure, match="status 409"):
+        await connector.emit(plain_mail())
+    assert await kafka.read(topic) == []
+
+
+async def test_a_topic_that_does_not_exist_is_not_registered(make_topic, start, registry_server):
+    topic = f"{make_topic()}.{{recipient_domain}}"
+    connector = await start(topic, format="avro", schema_registry_url=registry_server.url)
+    with pytest.raises(TransientFailure, match="does not exist"):
+        await connector.emit(plain_mail())
+    assert registry_server.requests == []
 
 
 async def test_raw_is_the_content_with_envelope_and_containers_in_headers(kafka, make_topic, start, mails):

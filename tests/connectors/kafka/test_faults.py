@@ -116,6 +116,16 @@ async def test_a_large_request_to_a_broker_that_hangs_does_not_hold_up_close(kaf
         await asyncio.gather(*waiting)
 
 
+async def test_contents_that_wait_for_a_broker_that_hangs_are_bounded_in_octets(kafka, make_topic, start):
+    connector = await start(make_topic(), format="raw")
+    mails = [with_content(b"x" * 700_000) for _ in range(200)]
+    with paused(kafka):
+        emits = [asyncio.create_task(outcome(connector, mail)) for mail in mails]
+        await until(lambda: bool(connector._budget._waiting))
+        assert len(session_of(connector)._sending) * 700_000 <= 64 * 1024 * 1024
+    assert {type(found) for found in await asyncio.gather(*emits)} == {Receipt}
+
+
 async def test_emits_succeed_again_when_the_broker_goes_on(kafka, make_topic, start):
     topic = make_topic()
     connector = await start(topic, deadline_seconds=2)

@@ -14,32 +14,6 @@ from gateway.codec import avro_v1
 from gateway.connector import TransientFailure
 
 
-class Registry:
-    """Registers schemas, or gives the answer it is told to."""
-
-    def __init__(self):
-        self.requests = []
-        self.answer = None
-
-    async def register(self, request: web.Request) -> web.Response:
-        self.requests.append((request.raw_path, dict(request.headers), await request.json()))
-        return self.answer or web.json_response({"id": 40 + len(self.requests)})
-
-
-@pytest.fixture
-async def fake():
-    registry = Registry()
-    application = web.Application()
-    application.router.add_post("/api/subjects/{subject}/versions", registry.register)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    registry.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api"
-    yield registry
-    await runner.cleanup()
-
-
 @pytest.fixture
 async def connect():
     made = []
@@ -55,27 +29,27 @@ async def connect():
         await registry.close()
 
 
-async def test_the_schema_is_registered_once_per_topic_however_many_ask(fake, connect):
-    registry = connect(fake.url)
+async def test_the_schema_is_registered_once_per_topic_however_many_ask(registry_server, connect):
+    registry = connect(registry_server.url)
     ids = await asyncio.gather(*(registry.schema_id(topic) for topic in ["mail", "other"] * 10))
     assert ids == [41, 42] * 10
-    assert [path for path, _, _ in fake.requests] == [
+    assert [path for path, _, _ in registry_server.requests] == [
         "/api/subjects/mail-value/versions",
         "/api/subjects/other-value/versions",
     ]
 
 
-async def test_what_is_registered_is_the_schema_of_the_envelope(fake, connect):
-    await connect(fake.url).schema_id("mail")
-    _, headers, body = fake.requests[0]
+async def test_what_is_registered_is_the_schema_of_the_envelope(registry_server, connect):
+    await connect(registry_server.url).schema_id("mail")
+    _, headers, body = registry_server.requests[0]
     assert headers["Content-Type"] == "application/vnd.schemaregistry.v1+json"
     assert body["schemaType"] == "AVRO"
     assert json.loads(body["schema"]) == avro_v1.SCHEMA
 
 
-async def test_user_and_password_are_sent_where_there_are_any(fake, connect):
-    await connect(fake.url, "user", "pässword").schema_id("mail")
-    scheme, credentials = fake.requests[0][1]["Authorization"].split()
+async def test_user_and_password_are_sent_where_there_are_any(registry_server, connect):
+    await connect(registry_server.url, "user", "pässword").schema_id("mail")
+    scheme, credentials = registry_server.requests[0][1]["Authorization"].split()
     assert (scheme, b64decode(credentials)) == ("Basic", "user:pässword".encode())
 
 
@@ -91,10 +65,10 @@ async def test_user_and_password_are_sent_where_there_are_any(fake, connect):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_another_answer_is_the_operators_matter_and_is_shown_safely(fake, connect, answer, cause):
-    fake.answer = answer
+async def test_another_answer_is_the_operators_matter_and_is_shown_safely(registry_server, connect, answer, cause):
+    registry_server.answer = answer
     with pytest.raises(TransientFailure, match=cause) as caught:
-        await connect(fake.url).schema_id("mail")
+        await connect(registry_server.url).schema_id("mail")
     assert str(caught.value.status) == "4.3.5"
     assert cause not in caught.value.text
 
