@@ -17,7 +17,7 @@ from functools import partial
 
 from connectors.s3.batch import Place, write
 from connectors.s3.bucket import Bucket
-from connectors.s3.objects import S3Object, batch_key, content_object, folder
+from connectors.s3.objects import S3Object, batch_key, content_object, folder_of
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Permit, Threads
 from gateway.connector import DeliveryFailure, Mail, Receipt, TransientFailure
@@ -38,8 +38,8 @@ class _Batch:
 
     outcomes: asyncio.Task[_Outcomes]
 
-    def __init__(self, key: str) -> None:
-        self.folder = key
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
         self.places: list[Place] = []
         self.octets = 0
         self.due = asyncio.Event()
@@ -58,11 +58,11 @@ class BatchLayout:
 
     async def emit(self, mail: Mail) -> Receipt:
         """Wait until the mail's batch is stored; the receipt names the object and the record in it."""
-        key = folder(self._prefix, mail.envelope)
+        folder = folder_of(self._prefix, mail.envelope)
         if mail.content.size > self._settings.batch_max_bytes:
-            mail = await self._by_reference(mail, key)
+            mail = await self._by_reference(mail, folder)
         place = Place(mail)
-        batch = self._join(place, key)
+        batch = self._join(place, folder)
         try:
             await asyncio.wait([batch.outcomes])
         except asyncio.CancelledError:
@@ -87,21 +87,21 @@ class BatchLayout:
             if late:
                 await asyncio.wait(late)
 
-    async def _by_reference(self, mail: Mail, key: str) -> Mail:
-        stored = await self._threads.run(partial(self._bucket.put, content_object(mail, key)))
+    async def _by_reference(self, mail: Mail, folder: str) -> Mail:
+        stored = await self._threads.run(partial(self._bucket.put, content_object(mail, folder)))
         reference = ContentReference(
             connector=self._settings.name, type=self._settings.type, location=stored.location(self._bucket.name)
         )
         return Mail(mail.by_reference(reference), Content())
 
-    def _join(self, place: Place, key: str) -> _Batch:
+    def _join(self, place: Place, folder: str) -> _Batch:
         size = place.mail.content.size
-        batch = self._open.get(key)
+        batch = self._open.get(folder)
         if batch is not None and batch.octets + size > self._settings.batch_max_bytes:
             self._seal(batch)
             batch = None
         if batch is None:
-            batch = self._open[key] = _Batch(key)
+            batch = self._open[folder] = _Batch(folder)
             batch.outcomes = asyncio.create_task(self._store_when_due(batch))
             self._tasks.add(batch.outcomes)
             batch.outcomes.add_done_callback(self._tasks.discard)
@@ -137,7 +137,7 @@ class BatchLayout:
         except DeliveryFailure as failure:
             return dict.fromkeys(places, failure)
 
-    def _store(self, key: str, places: tuple[Place, ...], permit: Permit) -> _Outcomes:
+    def _store(self, folder: str, places: tuple[Place, ...], permit: Permit) -> _Outcomes:
         with tempfile.TemporaryFile("w+b", buffering=0) as file:
             written, unread = write(places, file, self._settings.batch_compression)
             outcomes: _Outcomes = dict(unread)
@@ -145,7 +145,7 @@ class BatchLayout:
                 file.seek(0)
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 item = S3Object(
-                    key=batch_key(key, written[0].mail.envelope.id, len(written), sha256),
+                    key=batch_key(folder, written[0].mail.envelope.id, len(written), sha256),
                     content=Content(file=file),
                     sha256=sha256,
                     media_type="application/octet-stream",

@@ -7,7 +7,7 @@ what an interrupted emit left, and no mail.
 from functools import partial
 
 from connectors.s3.bucket import Bucket, Stored
-from connectors.s3.objects import folder, message_objects
+from connectors.s3.objects import folder_of, message_objects
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Permit, Threads
 from gateway.connector import Mail, Receipt
@@ -37,7 +37,7 @@ class MessageLayout:
         """Nothing waits here."""
 
     def _store(self, mail: Mail, permit: Permit) -> Stored:
-        content, *others = message_objects(mail, folder(self._prefix, mail.envelope))
+        content, *others = message_objects(mail, folder_of(self._prefix, mail.envelope))
         stored = self._bucket.put(content, permit)
         for item in others:
             self._bucket.put(item, permit)

@@ -12,7 +12,7 @@ from gateway.connector import Mail
 from gateway.envelope import Content, Envelope
 from gateway.template import Template
 
-__all__ = ["OWN_KEY", "S3Object", "batch_key", "content_object", "folder", "message_objects", "terms"]
+__all__ = ["OWN_KEY", "S3Object", "batch_key", "content_object", "folder_of", "message_objects", "terms"]
 
 # A value may neither add a folder nor name none (an empty one, or the dots of a relative path).
 _UNSAFE = re.compile(r"\A\Z|\A\.|[^A-Za-z0-9!_.@+=-]")
@@ -31,36 +31,36 @@ class S3Object:
     media_type: str
 
 
-def folder(prefix: Template, envelope: Envelope) -> str:
+def folder_of(prefix: Template, envelope: Envelope) -> str:
     """The beginning of the mail's keys: `<prefix>YYYY/MM/DD/`, of the day in UTC on which it was received."""
     return f"{prefix.expand(envelope, unsafe=_UNSAFE)}{envelope.received_at[:10].replace('-', '/')}/"
 
 
-def message_objects(mail: Mail, place: str) -> tuple[S3Object, ...]:
-    """The objects of one mail in the folder `place`, in the order of storing: the envelope is the last."""
+def message_objects(mail: Mail, folder: str) -> tuple[S3Object, ...]:
+    """The objects of one mail in `folder`, in the order of storing; the envelope, the commit marker, is last."""
     envelope = mail.envelope
-    objects = [content_object(mail, place)]
+    objects = [content_object(mail, folder)]
     if envelope.metadata.containers:
         containers = bmtd.encode(envelope.metadata.containers)
-        objects.append(_object(f"{place}{envelope.id}.bmtd", containers, "application/octet-stream"))
-    objects.append(_object(f"{place}{envelope.id}.json", json_v1.encode(envelope), "application/json"))
+        objects.append(_object(f"{folder}{envelope.id}.bmtd", containers, "application/octet-stream"))
+    objects.append(_object(f"{folder}{envelope.id}.json", json_v1.encode(envelope), "application/json"))
     return tuple(objects)
 
 
-def content_object(mail: Mail, place: str) -> S3Object:
+def content_object(mail: Mail, folder: str) -> S3Object:
     """The content as it is. The digest is the envelope's: the store itself refuses octets damaged on the way."""
     message = mail.envelope.message
     return S3Object(
-        key=f"{place}{mail.envelope.id}.eml",
+        key=f"{folder}{mail.envelope.id}.eml",
         content=mail.content,
         sha256=message.flattened.sha256 if message.flattened else message.sha256,
         media_type="message/rfc822",
     )
 
 
-def batch_key(place: str, first_id: str, count: int, sha256: str) -> str:
+def batch_key(folder: str, first_id: str, count: int, sha256: str) -> str:
     """The key of a batch. It follows from the batch's octets alone: the same octets are never stored twice."""
-    return f"{place}{first_id}-{count}-{sha256[:16]}.avro"
+    return f"{folder}{first_id}-{count}-{sha256[:16]}.avro"
 
 
 def terms(settings: S3Settings, now: datetime) -> dict[str, object]:

@@ -31,12 +31,12 @@ def test_strangers_words_make_no_folders(samples, value, expected):
         received_at="2026-11-21T23:59:59.999999Z",
         envelope=structs.replace(envelope.envelope, mail_from=sender),
     )
-    assert objects.folder(Template("{sender}/"), envelope) == expected
+    assert objects.folder_of(Template("{sender}/"), envelope) == expected
 
 
 def test_every_key_is_known_as_our_own(samples):
     mail = samples["metadata of every type"]
-    place = objects.folder(Template("mail/"), mail.envelope)
+    place = objects.folder_of(Template("mail/"), mail.envelope)
     keys = [item.key for item in objects.message_objects(mail, place)]
     keys.append(objects.batch_key(place, mail.envelope.id, 500, "0123456789abcdef" * 4))
     assert all(map(objects.OWN_KEY.search, keys))
