@@ -1,0 +1,68 @@
+"""Install what the tests run against: `python -m tests.servers.install`.
+
+Kafka's jars and the S3 server go into the cache; swaks, Postfix and curl come from Debian's packages, where there is
+apt-get and we are root. What is there already is left as it is. What cannot be had is said in words on standard error,
+and the tests that need it will be skipped; where the environment has CI set, nothing may be missing, and the exit
+status is 1.
+"""
+
+import os
+import shutil
+import sys
+
+from tests.servers import kafka, s3
+from tests.servers.processes import StartFailed, Unavailable, find_program, run_tool
+
+_PACKAGES = ("curl", "postfix", "swaks")  # each named as the program that it is here for
+_APT_SECONDS = 900
+
+
+def install() -> list[str]:
+    """Install all that is missing, and return in words what could not be had."""
+    missing = []
+    for step in (kafka.install, s3.install, _install_packages):
+        try:
+            step()
+        except Unavailable as failure:
+            missing.append(str(failure))
+    return missing
+
+
+def _install_packages() -> None:
+    wanted = [name for name in _PACKAGES if not _is_here(name)]
+    if not wanted:
+        return
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid():
+        raise Unavailable(f"{', '.join(wanted)} cannot be installed: that takes apt-get and root")
+    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    command = [apt, "install", "--yes", "--quiet", "--no-install-recommends", *wanted]
+    try:
+        if "postfix" in wanted:
+            # Installed as a mail system for this machine it would take port 25; without a configuration it stays off.
+            run_tool(
+                ["sh", "-c", "echo postfix postfix/main_mailer_type select No configuration | debconf-set-selections"],
+                seconds=60,
+            )
+        try:
+            run_tool(command, seconds=_APT_SECONDS, environment=environment)
+        except StartFailed:  # the usual reason: no package lists yet, or old ones
+            run_tool([apt, "update", "--quiet"], seconds=_APT_SECONDS, environment=environment)
+            run_tool(command, seconds=_APT_SECONDS, environment=environment)
+    except StartFailed as failure:
+        raise Unavailable(f"{', '.join(wanted)} cannot be installed: {failure}") from failure
+
+
+def _is_here(program: str) -> bool:
+    try:
+        find_program(program)
+    except Unavailable:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    missing = install()
+    for sentence in missing:
+        print(sentence, file=sys.stderr)
+    sys.exit(1 if missing and os.environ.get("CI") else 0)
