@@ -28,6 +28,7 @@ _MAIL_FIRST = Reply.of(503, "5.5.1", "MAIL first")
 _RCPT_FIRST = Reply.of(503, "5.5.1", "RCPT first")
 _RESET_FIRST = Reply.of(503, "5.5.1", "RSET first")
 _NO_RECIPIENTS = Reply.of(554, "5.5.1", "no valid recipients")
+_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
 
 
 class Chunk:
@@ -57,10 +58,16 @@ class Chunk:
         """The payload is complete: answer."""
 
     def succeed(self, reply: Reply) -> None:
-        """The chunk is good, and so is the transaction unless its owner has failed it meanwhile."""
+        """The chunk is good, and so is the transaction unless its line ends are bad or its owner has failed it."""
         connection = self.connection
-        if connection.transaction.failure is not None:
-            self.fail(connection.transaction.failure)
+        transaction = connection.transaction
+        if self.last:
+            transaction.line_ends.finish()
+        if transaction.line_ends.bare:
+            self.fail(_BARE_LINE_END)  # E4
+            return
+        if transaction.failure is not None:
+            self.fail(transaction.failure)
             return
         connection.step(Cause.CHUNK_ACCEPTED)
         if self.last:
@@ -183,7 +190,7 @@ def _failure(connection: "ServerConnection", chunk: ChunkArgument) -> Reply | No
     if transaction.failure is not None:
         return _FAILED
     if connection.state is State.MAIL:
-        return _NO_RECIPIENTS if transaction.recipients_refused else _RCPT_FIRST  # B23
+        return _NO_RECIPIENTS if transaction.recipients_tried else _RCPT_FIRST  # B23
     if chunk.error:
         return Reply.of(501, "5.5.4", chunk.error)  # B17
     if transaction.chunks >= limits.chunks:

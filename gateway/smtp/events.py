@@ -34,20 +34,25 @@ class Event(Struct, frozen=True):
 
 
 class MailReceived(Event, frozen=True, kw_only=True):
-    """(answer) MAIL, in sequence and with parameters that extensions here know. `size` is 0 when none was declared."""
+    """(answer) MAIL, in sequence and with parameters that `extensions` (their EHLO keywords) here know.
+
+    `size` is 0 when none was declared.
+    """
 
     address: Address
     parameters: tuple[tuple[str, str], ...]
+    extensions: tuple[str, ...] = ()
     size: int
     body: str
     utf8: bool
 
 
 class RecipientReceived(Event, frozen=True, kw_only=True):
-    """(answer) RCPT, in sequence."""
+    """(answer) RCPT, in sequence and with parameters that `extensions` (their EHLO keywords) here know."""
 
     address: Address
     parameters: tuple[tuple[str, str], ...]
+    extensions: tuple[str, ...] = ()
 
 
 class ContentReceived(Event, frozen=True):

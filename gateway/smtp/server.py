@@ -71,7 +71,6 @@ class ServerConnection:
         self._machine = StateMachine()
         self._octets = b""
         self._position = 0
-        self._discarded_line_octets = 0
         self._payload: Payload | None = None
         self._line_reader: Callable[[bytes], None] | None = None
         self._events: deque[Event] = deque()
@@ -136,15 +135,13 @@ class ServerConnection:
         if isinstance(question, MailReceived):
             if reply.is_positive:
                 self.transaction.mail = question
+                self.transaction.extensions.update(question.extensions)
                 self.step(Cause.MAIL_ACCEPTED)
-            else:
-                self.transaction = Transaction()
         elif isinstance(question, RecipientReceived):
             if reply.is_positive:
                 self.transaction.recipients += 1
+                self.transaction.extensions.update(question.extensions)
                 self.step(Cause.RCPT_ACCEPTED)
-            else:
-                self.transaction.recipients_refused = True
         elif isinstance(question, CredentialsReceived):
             if reply.is_positive:
                 self.authenticated_as = question.login.decode("utf-8", "backslashreplace")
@@ -152,14 +149,21 @@ class ServerConnection:
         self.respond(reply)
 
     def fail_transaction(self, failure: Reply) -> None:
-        """The owner cannot take the rest of this transaction (a full disk): it is read to its end and refused."""
-        if self.transaction.failure is None:
+        """The owner cannot take the rest of this transaction (a full disk): it is read to its end and refused.
+
+        Once MessageReceived has been told, only its answer counts.
+        """
+        if self.transaction.failure is None and self.state is not State.DELIVERING:
             self.transaction.failure = failure
             if self.transaction.mail is not None:
                 self.tell(TransactionAborted())
 
     def tls_established(self) -> None:
-        """The handshake is done: everything known of the client is forgotten (RFC 3207 §4.2)."""
+        """The handshake is done: everything known of the client is forgotten (RFC 3207 §4.2).
+
+        What was received since TlsRequested must have come under TLS. Octets in clear behind STARTTLS may be an
+        attacker's (RFC 3207 §6) and are none of the client's: the owner does not give them.
+        """
         self._question = None
         self.tls = True
         self.hello = ""
@@ -198,9 +202,7 @@ class ServerConnection:
         """Send a reply to a command; one refusal too many ends the session."""
         self._write(reply)
         if reply.code >= 400:
-            self._errors += 1
-            if self._errors > self.limits.errors:
-                self.close(_TOO_MANY_ERRORS)
+            self._count_error()
 
     def respond_to_junk(self, reply: Reply) -> None:
         """Send a reply to a command that does no work; too many of them end the session."""
@@ -256,14 +258,14 @@ class ServerConnection:
             return
         # RFC 2033 §4.3, B43: one for each accepted recipient, also when all fail alike; none where there are none.
         count = transaction.recipients if self.dialect.reply_per_recipient else 1
-        self._end_transaction((transaction.failure,) * count)
+        self._end_refused_transaction((transaction.failure,) * count)
 
     def end_refused_content(self, reply: Reply) -> None:
         """The last chunk of a transaction that has failed: an SMTP client gets `reply`, as it may know the failure."""
         if self.dialect.reply_per_recipient:
             self.end_content()
         else:
-            self._end_transaction((reply,))
+            self._end_refused_transaction((reply,))
 
     # Lines and payloads.
 
@@ -283,32 +285,23 @@ class ServerConnection:
     def _read_line(self) -> bool:
         start = self._position
         end = self._octets.find(b"\n", start)
+        length = (end + 1 if end >= 0 else len(self._octets)) - start
+        if length > self._longest_line + _LINE_DISCARD_OCTETS:
+            self.close(_TOO_LONG)
+            return True
         if end < 0:
-            self._discard_long_line(len(self._octets) - start)
             return False
         self._position = end + 1
         line = self._octets[start:end]
         if not line.endswith(b"\r") or line.find(b"\r", 0, -1) >= 0:
             # RFC 5321 §2.3.8, E7: what follows could be another client's commands smuggled in; do not read on.
             self.close(_BARE_IN_COMMAND)
-        elif self._discarded_line_octets:
-            self._discarded_line_octets = 0
-            self.respond(_TOO_LONG)
         elif self._line_reader is not None:
             reader, self._line_reader = self._line_reader, None
             reader(line[:-1])
         else:
             self._dispatch(line[:-1])
         return True
-
-    def _discard_long_line(self, length: int) -> None:
-        if not self._discarded_line_octets and length <= self._longest_line:
-            return
-        self._discarded_line_octets += length
-        # A last CR may belong to the line's end.
-        self._position = len(self._octets) - self._octets.endswith(b"\r")
-        if self._discarded_line_octets > self._longest_line + _LINE_DISCARD_OCTETS:
-            self.close(_TOO_LONG)
 
     def _dispatch(self, line: bytes) -> None:
         verb, argument = grammar.command(line)
@@ -352,3 +345,14 @@ class ServerConnection:
         self.step(Cause.TRANSACTION_ENDED)
         for reply in replies:
             self._write(reply)
+
+    def _end_refused_transaction(self, replies: tuple[Reply, ...]) -> None:
+        # One refusal, however many recipients read of it. What a destination refuses is not counted: the client could
+        # not know better.
+        self._end_transaction(replies)
+        self._count_error()
+
+    def _count_error(self) -> None:
+        self._errors += 1
+        if self._errors > self.limits.errors:
+            self.close(_TOO_MANY_ERRORS)

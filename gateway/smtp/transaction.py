@@ -15,7 +15,7 @@ class Transaction:
     """`failure` is why the transaction cannot complete any more; `failure_told` whether the client has read it.
 
     `content_octets` and `metadata_octets` are what the client has sent so far, `recipients` the accepted ones,
-    `recipients_refused` whether any was refused.
+    `recipients_tried` whether there was any RCPT at all.
     """
 
     __slots__ = (
@@ -29,13 +29,13 @@ class Transaction:
         "mail",
         "metadata_octets",
         "recipients",
-        "recipients_refused",
+        "recipients_tried",
     )
 
     def __init__(self) -> None:
         self.mail: MailReceived | None = None
         self.recipients = 0
-        self.recipients_refused = False
+        self.recipients_tried = False
         self.content_octets = 0
         self.metadata_octets = 0
         self.chunks = 0

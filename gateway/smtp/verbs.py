@@ -38,9 +38,12 @@ _UTF8_MAIL = Reply.of(550, "5.6.7", "a non-ASCII address needs SMTPUTF8")
 _UTF8_RCPT = Reply.of(553, "5.6.7", "a non-ASCII address needs SMTPUTF8")
 _BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
 _TOO_BIG = Reply.of(552, "5.3.4", "message too big")
-_NO_EXTENSIONS = Reply.of(555, "5.5.4", "parameters need EHLO")
 
 _BODY_DEFAULT = "7BIT"
+
+
+class _ParameterNotKnownError(ValueError):
+    """RFC 5321 §4.1.1.11: a parameter that is not recognised, or not offered in this session."""
 
 
 def _hello(connection: "ServerConnection", argument: bytes) -> None:
@@ -86,11 +89,12 @@ def _mail(connection: "ServerConnection", argument: bytes) -> None:
         path, octets = grammar.path_argument(argument, b"FROM:")
         parameters = grammar.parameters(octets)
         values = dict(parameters)
-        if parameters and (refusal := _check_parameters(connection, connection.extensions.mail_parameters, parameters)):
-            return connection.respond(refusal)
+        extensions = _extensions_of(connection, connection.extensions.mail_parameters, parameters)
         address = parse_path(path, utf8="SMTPUTF8" in values)
     except grammar.CommandSyntaxError as error:
         return connection.respond(Reply.of(501, "5.5.4", str(error)))
+    except _ParameterNotKnownError as error:
+        return connection.respond(Reply.of(555, "5.5.4", str(error)))
     except NonAsciiAddressError:
         return connection.respond(_UTF8_MAIL)
     except AddressSyntaxError as error:
@@ -98,6 +102,7 @@ def _mail(connection: "ServerConnection", argument: bytes) -> None:
     mail = MailReceived(
         address=address,
         parameters=parameters,
+        extensions=extensions,
         size=int(values.get("SIZE", 0)),
         body=values.get("BODY", _BODY_DEFAULT).upper(),
         utf8="SMTPUTF8" in values,
@@ -119,23 +124,23 @@ def _rcpt(connection: "ServerConnection", argument: bytes) -> None:
         case _:
             return connection.respond(_AFTER_CONTENT)
     transaction = connection.transaction
-    # A recipient that is not accepted, for whatever reason, was still tried: that decides the code of a later DATA.
-    transaction.recipients_refused = True
+    transaction.recipients_tried = True
     if transaction.recipients >= connection.limits.recipients:
         return connection.respond(_TOO_MANY_RECIPIENTS)
     try:
         path, octets = grammar.path_argument(argument, b"TO:")
         parameters = grammar.parameters(octets)
-        if parameters and (refusal := _check_parameters(connection, connection.extensions.rcpt_parameters, parameters)):
-            return connection.respond(refusal)
+        extensions = _extensions_of(connection, connection.extensions.rcpt_parameters, parameters)
         address = _forward_path(path, utf8=transaction.mail is not None and transaction.mail.utf8)
     except grammar.CommandSyntaxError as error:
         return connection.respond(Reply.of(501, "5.5.4", str(error)))
+    except _ParameterNotKnownError as error:
+        return connection.respond(Reply.of(555, "5.5.4", str(error)))
     except NonAsciiAddressError:
         return connection.respond(_UTF8_RCPT)
     except AddressSyntaxError as error:
         return connection.respond(Reply.of(553, "5.1.3", str(error)))
-    return connection.ask(RecipientReceived(address=address, parameters=parameters))
+    return connection.ask(RecipientReceived(address=address, parameters=parameters, extensions=extensions))
 
 
 def _forward_path(path: bytes, *, utf8: bool) -> Address:
@@ -144,26 +149,29 @@ def _forward_path(path: bytes, *, utf8: bool) -> Address:
     return parse_path(path, utf8=utf8)
 
 
-def _check_parameters(
+def _extensions_of(
     connection: "ServerConnection",
     known: Mapping[str, Sequence[tuple[Extension, Parameter]]],
     parameters: tuple[tuple[str, str], ...],
-) -> Reply | None:
-    """What is wrong with the parameters of a MAIL or RCPT; notes the extensions they use when nothing is."""
-    if not connection.extended:
-        return _NO_EXTENSIONS
-    used: set[str] = set()
+) -> tuple[str, ...]:
+    """The keywords of the extensions that the parameters of a MAIL or RCPT belong to.
+
+    Raises CommandSyntaxError for a bad value, _ParameterNotKnownError where nobody here takes the parameter.
+    """
+    if parameters and not connection.extended:
+        raise _ParameterNotKnownError("parameters need EHLO")
+    used: list[str] = []
     for keyword, value in parameters:
         error = ""
         for extension, check in known.get(keyword, ()):
             if extension.is_offered(connection) and not (error := check(value)):
-                used.add(extension.keyword)
+                used.append(extension.keyword)
                 break
         else:
-            # RFC 5321 §4.1.1.11: 555 for what is not recognised, or not implemented in this session.
-            return Reply.of(501, "5.5.4", error) if error else Reply.of(555, "5.5.4", f"{keyword} is not known here")
-    connection.transaction.extensions |= used
-    return None
+            if error:
+                raise grammar.CommandSyntaxError(error)
+            raise _ParameterNotKnownError(f"{keyword} is not known here")
+    return tuple(used)
 
 
 def _data(connection: "ServerConnection", argument: bytes) -> None:
@@ -172,7 +180,7 @@ def _data(connection: "ServerConnection", argument: bytes) -> None:
     match connection.state:
         case State.RCPT:
             pass
-        case State.MAIL if connection.transaction.recipients_refused:
+        case State.MAIL if connection.transaction.recipients_tried:
             # RFC 2033 §4.2 asks for 503 where SMTP says 554.
             lmtp = connection.dialect.reply_per_recipient
             return connection.respond(_NO_LMTP_RECIPIENTS if lmtp else _NO_RECIPIENTS)
@@ -206,13 +214,13 @@ class _DataContent:
         connection = self._connection
         content, rest = self._reader.read(octets)
         connection.receive_content(content)
-        if self._reader.done:
+        if connection.transaction.content_octets > connection.limits.discard_octets:
+            connection.close(_TOO_BIG)
+        elif self._reader.done:
             if self._reader.bare:
                 connection.fail_transaction(_BARE_LINE_END)
             connection.end_payload()
             connection.end_content()
-        elif connection.transaction.content_octets > connection.limits.discard_octets:
-            connection.close(_TOO_BIG)
         return rest
 
 

@@ -2,7 +2,8 @@
 
 import binascii
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from gateway.smtp.events import CredentialsReceived, MailReceived
 from gateway.smtp.extension import Extension, Policy
@@ -21,9 +22,13 @@ _MECHANISM_UNKNOWN = Reply.of(504, "5.5.4", "mechanism not implemented")
 _NEEDS_TLS = Reply.of(530, "5.7.0", "AUTH needs TLS here")
 _CANCELLED = Reply.of(501, "5.7.0", "authentication cancelled")
 _NOT_BASE64 = Reply.of(501, "5.5.2", "not base64")
+_TOO_LONG = Reply.of(500, "5.5.6", "the response is too long")
 _MALFORMED = Reply.of(501, "5.5.2", "the response does not follow the mechanism")
 _OTHER_IDENTITY = Reply.of(535, "5.7.8", "acting for another identity is not supported")
 _REQUIRED = Reply.of(530, "5.7.0", "authentication required")
+
+# RFC 4954 §4: the longest line of an exchange, CRLF included.
+_LINE_OCTETS = 12288
 
 _GIVE_RESPONSE = Reply.of(334, "", "")
 _GIVE_LOGIN = Reply.of(334, "", "VXNlcm5hbWU6")
@@ -35,7 +40,7 @@ class Auth(Extension):
 
     name = "Authentication"
     keyword = "AUTH"
-    verb_octets = {b"AUTH": 12288}  # noqa: RUF012  # RFC 4954 §4
+    verb_octets: ClassVar[Mapping[bytes, int]] = {b"AUTH": _LINE_OCTETS}
     mail_octets = 500
 
     def __init__(self, *, required: bool = False, without_tls: bool = False) -> None:
@@ -90,6 +95,8 @@ class _Exchange(ABC):
         self._connection = connection
 
     def read(self, line: bytes) -> None:
+        if len(line) + 2 > _LINE_OCTETS:
+            return self._end(_TOO_LONG)
         if line == b"*":
             return self._end(_CANCELLED)
         try:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunking"]
 
-_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
-
 
 class Chunking(Extension):
     """CHUNKING."""
@@ -46,11 +44,7 @@ class _ContentChunk(Chunk):
         connection = self.connection
         transaction = connection.transaction
         transaction.extensions.add(Chunking.keyword)
-        if self.last:
-            transaction.line_ends.finish()
-        if transaction.line_ends.bare:
-            return self.fail(_BARE_LINE_END)
         if self.size and transaction.failure is None:
             connection.tell(ChunkReceived(self.size))
         # RFC 3030 §2 shows "250 <count> octets received".
-        return self.succeed(Reply.of(250, "2.0.0", f"{self.size} octets received"))
+        self.succeed(Reply.of(250, "2.0.0", f"{self.size} octets received"))

@@ -12,6 +12,7 @@ from gateway.smtp.chunk import Chunk, begin_chunk, decline_chunk
 from gateway.smtp.events import ContainerReceived
 from gateway.smtp.extension import Extension, Policy
 from gateway.smtp.extensions.chunking import Chunking
+from gateway.smtp.grammar import ChunkArgument
 from gateway.smtp.reply import Reply
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ class Metadata(Extension):
 class _ContainerChunk(Chunk):
     """One container; octets beyond the limits are counted but not kept."""
 
-    _refusal: Reply | None = None
-    _octets = b""
+    def __init__(self, connection: "ServerConnection", argument: ChunkArgument) -> None:
+        super().__init__(connection, argument)
+        self._refusal: Reply | None = None
+        self._pieces: list[bytes] = []
 
     def receive(self, octets: bytes) -> None:
         limits, transaction = self.connection.limits, self.connection.transaction
@@ -66,33 +69,33 @@ class _ContainerChunk(Chunk):
         if self.size > limits.container_octets or transaction.metadata_octets > limits.metadata_octets:
             self._refusal = _TOO_BIG  # B63
         if self._refusal is None:
-            self._octets += octets
+            self._pieces.append(octets)
 
     def finish(self) -> None:
         connection = self.connection
+        octets = b"".join(self._pieces)
+        type_, data = int.from_bytes(octets[:_TYPE_OCTETS]), octets[_TYPE_OCTETS:]
         if self.size:
-            self._refusal = self._refusal or self._check()
+            self._refusal = self._refusal or self._check(type_, data)
         if self._refusal is not None:
             return self.fail(self._refusal)
         transaction = connection.transaction
         if self.size and transaction.failure is None:
             transaction.extensions.add(Metadata.keyword)
-            type_ = int.from_bytes(self._octets[:_TYPE_OCTETS])
             transaction.container_types.append(type_)
-            connection.tell(ContainerReceived(type_, self._octets[_TYPE_OCTETS:]))
+            connection.tell(ContainerReceived(type_, data))
         # A18: the draft's own example says 2.1.0, the subject of addresses.
         return self.succeed(Reply.of(250, "2.0.0", f"{self.size} octets of metadata"))
 
-    def _check(self) -> Reply | None:
+    def _check(self, type_: int, data: bytes) -> Reply | None:
         if self.size < _TYPE_OCTETS:
             return _NO_TYPE  # B12
         types = self.connection.transaction.container_types
         if len(types) >= self.connection.limits.containers:
             return _TOO_BIG  # B63
-        type_ = int.from_bytes(self._octets[:_TYPE_OCTETS])
         if type_ == _IMAP_KEYWORDS and _IMAP_KEYWORDS in types:
             return _SECOND_KEYWORDS  # A7
-        if type_ == _TRACE_FIELDS and (error := check_trace_fields(self._octets[_TYPE_OCTETS:])):
+        if type_ == _TRACE_FIELDS and (error := check_trace_fields(data)):
             return Reply.of(554, "5.6.0", error)  # A6, A8
         return None
 
