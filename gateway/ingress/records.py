@@ -13,7 +13,14 @@ from gateway.envelope import Client
 from gateway.ingress.transaction import Transaction
 from gateway.smtp import Reply
 
-__all__ = ["authentication", "connection_failed", "mail_answered", "session_broken", "storage_failed"]
+__all__ = [
+    "authentication",
+    "authenticator_failed",
+    "connection_failed",
+    "mail_answered",
+    "session_broken",
+    "storage_failed",
+]
 
 _log = structlog.get_logger("mailsluice.ingress")
 
@@ -49,6 +56,11 @@ def authentication(session: str, client: Client, login: bytes, *, success: bool)
     """A login was tried."""
     text = login.decode("utf-8", "backslashreplace")
     _log.info("authentication", session=session, client=client.address, login=text, success=success)
+
+
+def authenticator_failed(session: str, client: Client, error: OSError) -> None:
+    """The authenticator could not be asked; the client was told to come again."""
+    _log.error("authenticator failed", session=session, client=client.address, cause=str(error))
 
 
 def connection_failed(session: str, client: Client, error: Exception) -> None:

@@ -11,13 +11,13 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, cast
 
-from gateway.connector import PermanentFailure
-from gateway.delivery import RecipientOutcome, Routes, submit
-from gateway.envelope import Client, Mail, Proxy, Tls, new_id
+from gateway.delivery import Routes
+from gateway.envelope import Client, Proxy, Tls, new_id
 from gateway.ingress import records
-from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
+from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK, storage_failure
 from gateway.ingress.authentication import is_authentic
 from gateway.ingress.connections import Connections
+from gateway.ingress.handover import hand_over
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
 from gateway.ingress.settings import ListenerSettings
@@ -42,9 +42,6 @@ from gateway.smtp import (
 
 __all__ = ["Session", "TlsFailedError"]
 
-_SENDER_OK = Reply.of(250, "2.1.0", "sender ok")
-_RECIPIENT_OK = Reply.of(250, "2.1.5", "recipient ok")
-_NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no route to this recipient")
 _AUTHENTICATED = Reply.of(235, "2.7.0", "authentication successful")
 _BAD_CREDENTIALS = Reply.of(535, "5.7.8", "authentication failed")
 _AUTH_UNAVAILABLE = Reply.of(454, "4.7.0", "authentication is not available now")
@@ -54,8 +51,10 @@ _INTERNAL = Reply.of(421, "4.3.0", "local error, closing")
 
 _HANDSHAKE_SECONDS = 30.0
 _PROXY_SECONDS = 10.0
+# How long a client that is cut off has to read why.
+_LAST_WORD_SECONDS = 1.0
 # The states in which a client has nothing to lose when the session ends.
-_IDLE = (State.START, State.READY)
+_IDLE = (State.START, State.READY, State.AUTHENTICATING, State.RESET_NEEDED)
 
 
 class TlsFailedError(Exception):
@@ -156,6 +155,7 @@ class Session(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._refuse(_SHUTDOWN)
+        self._loop.call_later(_LAST_WORD_SECONDS, self._transport.abort)
 
     def _refuse(self, reply: Reply) -> None:
         self._connection.close(reply)
@@ -178,6 +178,8 @@ class Session(asyncio.Protocol):
         self._write()
         if connection.state is State.CLOSED:
             self._transport.close()
+            # Also for reading our last words a client has only so long.
+            self._pace.await_command()
         elif self._task is not None:
             self._pace.stop()
         elif connection.in_payload:
@@ -219,15 +221,15 @@ class Session(asyncio.Protocol):
             trusted=self._is_in(self._settings.trusted_networks),
         )
         self._transaction = Transaction(facts, mail, spool=self._settings.spool)
-        connection.answer(_SENDER_OK)
+        connection.answer(SENDER_OK)
 
     def _route(self, recipient: RecipientReceived) -> None:
         route = self._routes.match(recipient.address)
         if route is None:
-            self._connection.answer(_NO_SUCH_RECIPIENT)
+            self._connection.answer(NO_SUCH_RECIPIENT)
         else:
             self._open_transaction.add_recipient(recipient, route)
-            self._connection.answer(_RECIPIENT_OK)
+            self._connection.answer(RECIPIENT_OK)
 
     def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
         content = self._open_transaction.content
@@ -277,37 +279,21 @@ class Session(asyncio.Protocol):
             self._connection.fail_transaction(storage_failure(error))
 
     async def _deliver(self, message: MessageReceived) -> None:
-        """Delivers the mail and answers: the only place where a mail's 250 is made, from receipts alone."""
         transaction, self._transaction = self._open_transaction, None
-        started = self._loop.time()
-        outcomes: tuple[RecipientOutcome, ...] = ()
-        content = None
-        try:
-            mail: Mail = await transaction.complete(message.extensions)
-            content = mail.content
-            outcomes = await submit(mail, transaction.routes)
-            replies = acknowledge(self._settings.dialect, transaction.id, outcomes)
-        except OSError as error:
-            records.storage_failed(transaction.id, error)
-            replies = self._for_all(storage_failure(error), transaction)
-        except PermanentFailure as failure:
-            replies = self._for_all(refuse(transaction.id, failure), transaction)
-        finally:
-            transaction.content.discard()
-            if content is not None:
-                content.close()
+        replies = await hand_over(transaction, self._settings.dialect, extensions=message.extensions)
         self._connection.answer(*replies)
-        records.mail_answered(transaction, outcomes, replies, seconds=self._loop.time() - started)
-
-    def _for_all(self, reply: Reply, transaction: Transaction) -> tuple[Reply, ...]:
-        return (reply,) * (len(transaction.recipients) if self._settings.dialect.reply_per_recipient else 1)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:
         authenticator = self._settings.authenticator
         if authenticator is None:
             self._connection.answer(_AUTH_UNAVAILABLE)
             return
-        success = await is_authentic(authenticator, credentials, client=self._client, hello=self._connection.hello)
+        try:
+            success = await is_authentic(authenticator, credentials, client=self._client, hello=self._connection.hello)
+        except OSError as error:
+            records.authenticator_failed(self._id, self._client, error)
+            self._connection.answer(_AUTH_UNAVAILABLE)
+            return
         records.authentication(self._id, self._client, credentials.login, success=success)
         self._connection.answer(_AUTHENTICATED if success else _BAD_CREDENTIALS)
 
@@ -336,8 +322,11 @@ class Session(asyncio.Protocol):
     async def _upgrade(self) -> None:
         output = self._connection.data_to_send()
         self._transport.write(output)
+        if self._connection.has_more_octets:
+            raise TlsFailedError("octets in clear came behind STARTTLS")
         await self._handshake()
         self._connection.tls_established()
+        self._pace.await_command()
 
     async def _handshake(self) -> None:
         try:
@@ -371,7 +360,10 @@ class Session(asyncio.Protocol):
             transaction.content.discard()
 
     def _end_late(self) -> None:
-        self._refuse(_LATE)
+        if self._connection.state is State.CLOSED:
+            self._transport.abort()
+        else:
+            self._refuse(_LATE)
 
     def _break(self) -> None:
         records.session_broken(self._id, self._client)

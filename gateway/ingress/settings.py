@@ -16,7 +16,11 @@ __all__ = ["Authenticator", "ListenerSettings", "Network"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 Authenticator = Callable[[Any, Any, Any, str, Any], AuthResult]
-"""aiosmtpd's convention: `(server, session, envelope, mechanism, LoginPassword) -> AuthResult`. It may block."""
+"""aiosmtpd's convention: `(server, session, envelope, mechanism, LoginPassword) -> AuthResult`. It may block.
+
+It raises OSError (ConnectionError and TimeoutError are such) when it cannot tell now; the client is then told to try
+again later.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""A mail that has come in whole, from its transaction to the replies that end it."""
+
+import time
+
+from gateway.connector import PermanentFailure
+from gateway.delivery import RecipientOutcome, submit
+from gateway.ingress import records
+from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
+from gateway.ingress.transaction import Transaction
+from gateway.smtp import Dialect, Reply
+
+__all__ = ["hand_over"]
+
+
+async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: tuple[str, ...]) -> tuple[Reply, ...]:
+    """Deliver the mail and give its final replies: the only place where a mail's 250 is made, from receipts alone.
+
+    `extensions` are the EHLO keywords of the extensions that the transaction used. Nothing of the content is left.
+    """
+    started = time.monotonic()
+    outcomes: tuple[RecipientOutcome, ...] = ()
+    content = None
+    try:
+        mail = await transaction.complete(extensions)
+        content = mail.content
+        outcomes = await submit(mail, transaction.routes)
+        replies = acknowledge(dialect, transaction.id, outcomes)
+    except OSError as error:
+        records.storage_failed(transaction.id, error)
+        replies = _for_all(storage_failure(error), transaction, dialect)
+    except PermanentFailure as failure:
+        replies = _for_all(refuse(transaction.id, failure), transaction, dialect)
+    finally:
+        transaction.content.discard()
+        if content is not None:
+            content.close()
+    records.mail_answered(transaction, outcomes, replies, seconds=time.monotonic() - started)
+    return replies
+
+
+def _for_all(reply: Reply, transaction: Transaction, dialect: Dialect) -> tuple[Reply, ...]:
+    return (reply,) * (len(transaction.recipients) if dialect.reply_per_recipient else 1)
