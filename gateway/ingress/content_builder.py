@@ -4,13 +4,13 @@ Small content stays in memory and costs the event loop next to nothing. Once it 
 unnamed file, block by block in a thread, so that a slow disk stalls only the session that feeds it.
 """
 
-import asyncio
 import hashlib
 import io
 import tempfile
 from pathlib import Path
 
 from gateway.envelope import Content
+from gateway.threads import in_thread
 
 __all__ = ["MEMORY_OCTETS", "ContentBuilder"]
 
@@ -20,7 +20,7 @@ MEMORY_OCTETS = 256 * 1024
 class ContentBuilder:
     """Builds one Content. `directory` is where the file of large content lies."""
 
-    __slots__ = ("_blocks", "_digest", "_directory", "_file", "_pending", "size")
+    __slots__ = ("_blocks", "_digest", "_directory", "_failure", "_file", "_pending", "size")
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -28,6 +28,7 @@ class ContentBuilder:
         self._blocks: list[bytes] = []
         self._pending = 0
         self._file: io.FileIO | None = None
+        self._failure: OSError | None = None
         self.size = 0
 
     def write(self, octets: bytes) -> None:
@@ -42,13 +43,20 @@ class ContentBuilder:
         return self._pending > MEMORY_OCTETS
 
     async def flush(self) -> None:
-        """Move what is in memory to the file. Raises OSError when it cannot be written."""
+        """Move what is in memory to the file. Raises OSError when it cannot be written: then there is no content."""
         blocks, self._blocks = self._blocks, []
         self._pending = 0
-        await asyncio.to_thread(self._store, blocks)
+        try:
+            await in_thread(lambda _: self._store(blocks))
+        except OSError as error:
+            self._failure = error
+            raise
 
     async def finish(self) -> tuple[Content, str]:
-        """The content and its SHA-256 in hexadecimal. Raises OSError when the rest cannot be written."""
+        """The content and its SHA-256 in hexadecimal. Raises OSError when not all of it could be written."""
+        if self._failure is not None:
+            # What could not be written is missing, however much came after it.
+            raise self._failure
         if self._file is not None:
             await self.flush()
             file, self._file = self._file, None
