@@ -36,13 +36,14 @@ class Listener:
     async def listen_unix(self, path: Path) -> None:
         """Accept connections at a Unix socket. Any local user who reaches its directory may connect.
 
-        A socket that a dead process left behind is replaced. Raises OSError when the path cannot be had.
+        A socket that a dead process left behind is replaced. Raises OSError when the path cannot be had, also when
+        somebody else listens there.
         """
         _remove_abandoned_socket(path)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._session, path, backlog=_BACKLOG)
+        # Given a path, asyncio would take it from whoever listens there.
+        self._server = await loop.create_unix_server(self._session, sock=_bound_socket(path), backlog=_BACKLOG)
         self._unix_path = path
-        _open_to_all(path)
 
     async def stop(self, *, seconds: float) -> None:
         """Accept nothing more; let mail that is under way be answered for at most `seconds`, then end every session."""
@@ -68,10 +69,17 @@ def _remove_abandoned_socket(path: Path) -> None:
         _remove(path)
 
 
+def _bound_socket(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        # The mail server that connects runs as another user: who may is decided by the directory's permissions.
+        path.chmod(0o666)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-
-
-def _open_to_all(path: Path) -> None:
-    # The mail server that connects runs as another user: who may is decided by the directory's permissions.
-    path.chmod(0o666)
