@@ -153,10 +153,10 @@ class ServerConnection:
 
         Once MessageReceived has been told, only its answer counts.
         """
-        if self.transaction.failure is None and self.state is not State.DELIVERING:
-            self.transaction.failure = failure
-            if self.transaction.mail is not None:
-                self.tell(TransactionAborted())
+        transaction = self.transaction
+        if transaction.mail is not None and transaction.failure is None and self.state is not State.DELIVERING:
+            transaction.failure = failure
+            self.tell(TransactionAborted())
 
     def tls_established(self) -> None:
         """The handshake is done: everything known of the client is forgotten (RFC 3207 §4.2).

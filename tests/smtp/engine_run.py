@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway.connector import PermanentFailure
-from gateway.delivery import submit
 from gateway.envelope import Client
-from gateway.ingress.acknowledge import acknowledge, refuse
-from gateway.ingress.session import _BAD_CREDENTIALS, _AUTHENTICATED, _NO_SUCH_RECIPIENT, _RECIPIENT_OK, _SENDER_OK
+from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK
+from gateway.ingress.handover import hand_over
+from gateway.ingress.session import _AUTHENTICATED, _BAD_CREDENTIALS
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -23,7 +22,6 @@ from gateway.smtp import (
     TransactionAborted,
     Waiting,
 )
-
 from tests.smtp.transcript import Transcript
 from tests.smtp.transcript_server import HOSTNAME, Recorder, Settings, listener_settings, routes
 
@@ -54,10 +52,13 @@ class EngineRun:
         outputs = []
         for segment in transcript.segments:
             for piece in feed(segment.sent):
+                if self._tls_wanted:
+                    break  # what comes behind STARTTLS is for the handshake
                 self.connection.receive_data(piece)
                 await self._handle_events()
             if segment.then == "tls":
                 assert self._tls_wanted, "STARTTLS was not accepted"
+                self._tls_wanted = False
                 self.connection.tls_established()
             outputs.append(self.connection.data_to_send())
             if segment.then == "closed":
@@ -71,14 +72,14 @@ class EngineRun:
             match event:
                 case MailReceived():
                     self._transaction = Transaction(self._facts(event), event, spool=self._spool)
-                    self.connection.answer(_SENDER_OK)
+                    self.connection.answer(SENDER_OK)
                 case RecipientReceived():
                     route = self._routes.match(event.address)
                     if route is None:
-                        self.connection.answer(_NO_SUCH_RECIPIENT)
+                        self.connection.answer(NO_SUCH_RECIPIENT)
                     else:
                         self._transaction.add_recipient(event, route)
-                        self.connection.answer(_RECIPIENT_OK)
+                        self.connection.answer(RECIPIENT_OK)
                 case ContentReceived():
                     self._transaction.content.write(event.octets)
                 case ChunkReceived():
@@ -86,7 +87,9 @@ class EngineRun:
                 case ContainerReceived():
                     self._transaction.add_container(event.type, event.data)
                 case MessageReceived():
-                    await self._deliver(event)
+                    transaction, self._transaction = self._transaction, None
+                    dialect = self.connection.dialect
+                    self.connection.answer(*await hand_over(transaction, dialect, extensions=event.extensions))
                 case TransactionAborted():
                     self._transaction = None
                 case CredentialsReceived():
@@ -95,17 +98,6 @@ class EngineRun:
                     self.connection.answer(_AUTHENTICATED if right else _BAD_CREDENTIALS)
                 case TlsRequested():
                     self._tls_wanted = True
-
-    async def _deliver(self, message: MessageReceived) -> None:
-        transaction, self._transaction = self._transaction, None
-        dialect = self.connection.dialect
-        try:
-            mail = await transaction.complete(message.extensions)
-            replies = acknowledge(dialect, transaction.id, await submit(mail, transaction.routes))
-        except PermanentFailure as failure:
-            count = len(transaction.recipients) if dialect.reply_per_recipient else 1
-            replies = (refuse(transaction.id, failure),) * count
-        self.connection.answer(*replies)
 
     def _facts(self, mail: MailReceived) -> SessionFacts:
         connection = self.connection

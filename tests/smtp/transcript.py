@@ -2,12 +2,13 @@ r"""Wire transcripts: conversations written down, that the engine must repeat ho
 
 A transcript is a text file, `transcripts/<name>.smtp`:
 
-    # bmtd-keywords: what it shows. B10, B24; MD00 §3.1          the title names the rules
-    @ dialect=lmtp                                               settings, see `Settings`
+    # What it shows, and the rules it shows it for. B10, B24; MD00 §3.1
+    @ dialect=lmtp                                               settings, see `transcript_server.Settings`
     C: MAIL FROM:<s@example.net>                                 a line of the client, CRLF added
     O: \x00\x01$Forwarded                                        octets of the client, nothing added; \r \n \0 \xHH \\
     O: 10000 * a                                                 … so many times
     S: 250 2.1.0 sender ok                                       a line of the server; {id} is any message id, {*} anything
+    S: 250-{**}                                                  any number of lines that a reply goes on after
     -- wait                                                      the client waits for all replies before it goes on
     -- tls                                                       the TLS handshake, after STARTTLS
     -- disconnect                                                the client's connection is lost
@@ -16,13 +17,18 @@ A transcript is a text file, `transcripts/<name>.smtp`:
     M: containers=received:0001:$Forwarded keywords=$Forwarded   more about the same mail (see `describe`)
 
 The client does not wait unless told to: everything between two waits is pipelined.
+
+With `@ role=client` it is the client engine that must send what stands at C: and O:, in turn with the server's lines:
+
+    T: from=<s@example.net> to=<a@example.org> content=hello\r\n what the client is asked to do (see `client_run`)
+    R: 250 2.0.0 queued                                          how that ends; for a mail, a line for each recipient
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["TRANSCRIPTS", "Mail", "Segment", "Transcript", "matches", "read", "unescape"]
+__all__ = ["TRANSCRIPTS", "Mail", "Segment", "Transcript", "Turn", "facts", "read", "replies_differ", "unescape"]
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.smtp"))
 
@@ -48,15 +54,33 @@ class Mail:
 
 
 @dataclass
+class Turn:
+    """What one side says before the other has its turn; `side` is "C", "S", or what happens in between ("tls")."""
+
+    side: str
+    octets: bytes = b""
+
+
+@dataclass
 class Transcript:
     name: str
     title: str
     settings: dict[str, str] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=lambda: [Segment()])
     mails: list[Mail] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return self.name
+
+    def say(self, side: str, octets: bytes) -> None:
+        if not self.turns or self.turns[-1].side != side:
+            self.turns.append(Turn(side))
+        self.turns[-1].octets += octets
+        if side == "C":
+            self.segments[-1].sent += octets
 
 
 def unescape(text: str) -> bytes:
@@ -79,38 +103,51 @@ def read(path: Path) -> Transcript:
     lines = path.read_text(encoding="utf-8").split("\n")
     transcript = Transcript(path.stem, lines[0].removeprefix("# "))
     for number, line in enumerate(lines, 1):
-        segment = transcript.segments[-1]
         kind, text = line[:3], line[3:]
         if not line or line.startswith("#"):
             continue
         if kind == "C: " or line == "C:":
-            segment.sent += unescape(text) + b"\r\n"
+            transcript.say("C", unescape(text) + b"\r\n")
         elif kind == "O: ":
             repeat = _REPEAT.fullmatch(text)
-            segment.sent += unescape(repeat[2]) * int(repeat[1]) if repeat else unescape(text)
+            transcript.say("C", unescape(repeat[2]) * int(repeat[1]) if repeat else unescape(text))
         elif kind == "S: ":
-            segment.expected.append(text)
+            transcript.segments[-1].expected.append(text)
+            transcript.say("S", text.encode() + b"\r\n")
         elif kind == "-- ":
-            segment.then = text
+            transcript.segments[-1].then = text
             transcript.segments.append(Segment())
+            transcript.turns.append(Turn(text))
         elif line.startswith("@ "):
             transcript.settings.update(word.split("=", 1) for word in line[2:].split())
         elif kind == "M: ":
-            facts = dict(_facts(text))
-            if "from" in facts:
+            stated = facts(text)
+            if "from" in stated:
                 transcript.mails.append(Mail())
-            transcript.mails[-1].facts.update(facts)
+            transcript.mails[-1].facts.update(stated)
+        elif kind == "T: ":
+            transcript.tasks.append(text)
+        elif kind == "R: ":
+            transcript.results.append(text)
         else:
             raise ValueError(f"{path.name}:{number}: not a line of a transcript: {line!r}")
     return transcript
 
 
-def _facts(text: str) -> list[tuple[str, str]]:
-    # name=value, where a value goes on to the next " name=".
-    return re.findall(r"([a-z_]+)=(.*?)(?= [a-z_]+=|\Z)", text)
+def facts(text: str) -> dict[str, str]:
+    """`name=value`, where a value goes on to the next ` name=`."""
+    return dict(re.findall(r"([a-z_]+)=(.*?)(?= [a-z_]+=|\Z)", text))
 
 
-def matches(expected: str, line: str) -> bool:
-    """Whether a server's line is the one expected."""
-    pattern = re.escape(expected).replace(r"\{id\}", "[0-9A-HJKMNP-TV-Z]{26}").replace(r"\{\*\}", ".*")
-    return re.fullmatch(pattern, line) is not None
+def replies_differ(expected: list[str], output: bytes) -> str:
+    """How the server's output differs from the lines that a transcript has; empty when it does not."""
+    pattern = "".join(map(_line_pattern, expected))
+    return "" if re.fullmatch(pattern, output.decode()) else f"expected {expected}, got {output!r}"
+
+
+def _line_pattern(line: str) -> str:
+    code, rest = line[:4], line[4:]
+    if rest == "{**}":
+        return rf"(?:{re.escape(code)}.*\r\n)*"
+    pattern = re.escape(line).replace(r"\{id\}", "[0-9A-HJKMNP-TV-Z]{26}").replace(r"\{\*\}", "[^\r\n]*")
+    return pattern + "\r\n"

@@ -4,6 +4,7 @@ Both answer alike: MAIL is accepted, a recipient when it has a route, and a mail
 """
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from gateway.status import Status
 from tests.smtp.transcript import Transcript, unescape
 
 HOSTNAME = "mx.example.com"
+_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} \+0000")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def describe(mail: Mail) -> dict[str, str]:
         "hello": envelope.transaction.hello,
         "authenticated_as": envelope.transaction.authenticated_as,
         "extensions": ",".join(envelope.transaction.extensions),
+        "origins": ",".join(container.origin.value for container in envelope.metadata.containers),
         # This gateway's own trace is another one each time.
+        "own_trace": _escape(_DATE.sub(b"{date}", own.data.replace(envelope.id.encode(), b"{id}"))),
         "flattened": _escape(flattened.replace(own.data, b"{own trace}", 1)),
         "disposition": ",".join(
             f"{d.type:04x}:{d.action.value}" for d in flatten(mail).envelope.metadata.disposition[1:]
