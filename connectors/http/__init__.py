@@ -1,13 +1,28 @@
-"""Each mail is one signed POST request, and the consumer's status is the answer to the SMTP client.
+"""A consumer over HTTP: each mail is one signed POST, and what the consumer answers is the answer to the SMTP client.
 
-    2xx                   accepted: the consumer has the mail
-    408, 425, 429, 5xx    try again later; so also where no answer comes in time, or none at all
-    3xx                   try again later: redirections are not followed
-    any other 4xx         refused for good, in the consumer's own words where it gives a line of text/plain
+    2xx                          the consumer has the mail: 250, with the `id` of a JSON answer and its Location
+    408, 425, 429, 5xx, 3xx,     not now: 451, and the client comes again
+    no answer in time, no answer
+    any other 4xx                refused for good: 550, in the first line of an answer of type text/plain
 
-Requests are signed by the Standard Webhooks specification. `webhook-id` is the mail's id and stays the same at every
-attempt: by it a consumer recognises a mail that comes again. `docs/examples/webhook_consumer.py` is a consumer to start
-from. What a request holds in each format is written at `connectors.http.request`.
+The same mail comes again under the same `webhook-id` after an answer that got lost, so a consumer stores it under that
+id and answers 2xx also when it has it already. Every request is signed by Standard Webhooks: `webhook-signature` over
+`id.timestamp.body`, with the body as it came. `docs/examples/webhook_consumer.py` is a consumer to copy.
+
+A JSON body is the envelope of `schemas/envelope.v1.schema.json` with the content inside it. In `raw` the envelope is in
+header fields, those of `gateway.codec.raw`: percent-encoded, containers in base64, several values of one name as one list
+separated by commas. In `multipart` the files of a form are `envelope` (JSON), `content` (message/rfc822), and
+`bmtd-0000`, … for the metadata containers. All but `cloudevents-structured` have the event's attributes in `ce-*` fields.
+
+    settings     the keys of its table, checked
+    credentials  signing keys, Authorization, TLS, read from settings and files when it is opened
+    request      the mapping from a mail to headers and body, in four formats
+    body         octets and contents in order, read in blocks
+    signature    Standard Webhooks
+    client       one signed POST
+    outcome      what an answer means
+    failures     what goes wrong without an answer
+    connector    the connector itself
 """
 
 from collections.abc import Mapping

@@ -4,16 +4,13 @@ A body is read twice, once to be signed and once to be sent. A small one is read
 by block in a thread, so that neither a disk nor the arithmetic of a signature holds up the other mails.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from gateway.envelope import BLOCK, Content
+from gateway.threads import in_thread
 
-__all__ = ["Body", "Reading", "in_thread"]
-
-T = TypeVar("T")
+__all__ = ["Body", "Reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Reading:
         """The next block; empty at the end. Raises OSError when a content cannot be read."""
         if not self._left:
             return b""
-        block = self._read() if self._is_small else await in_thread(self._read)
+        block = self._read() if self._is_small else await in_thread(lambda _: self._read())
         self._left -= len(block)
         return block
 
@@ -64,16 +61,3 @@ class Reading:
         if self._each is not None:
             self._each(block)
         return block
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, from a thread.
-
-    A cancellation goes on only when the thread is done: a connector may not read a content after `emit` has ended.
-    """
-    done = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        await asyncio.wait([done])
-        raise

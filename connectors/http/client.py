@@ -112,10 +112,16 @@ class _Upload(aiohttp.Payload):
         self.sent = True
 
     async def stop(self) -> None:
-        """Return when nothing reads the body any more."""
-        if self._writer is not None and not self._writer.done():
+        """Return when nothing reads the body any more; a cancellation is passed on then, and not before."""
+        cancelled = None
+        while self._writer is not None and not self._writer.done():
             self._writer.cancel()
-            await asyncio.wait([self._writer])
+            try:
+                await asyncio.wait([self._writer])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:
@@ -123,9 +129,11 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
     while len(body) < ANSWER_LIMIT and (block := await response.content.read(ANSWER_LIMIT - len(body))):
         body += block
     is_encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    # Not aiohttp's content_type: it asks the email package, which hostile values hold up and break.
+    media_type, _, _ = response.headers.get("Content-Type", "").partition(";")
     return Answer(
         status=response.status,
-        media_type=response.content_type,
+        media_type=media_type.strip().lower(),
         location=response.headers.get("Location", ""),
         retry_after=response.headers.get("Retry-After", ""),
         body=b"" if is_encoded else bytes(body),

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import nullcontext
 
 from connectors.http import outcome
-from connectors.http.body import in_thread
 from connectors.http.client import Client
 from connectors.http.credentials import read_credentials
 from connectors.http.failures import translated
@@ -14,6 +13,7 @@ from connectors.http.settings import HttpSettings
 from gateway.connector import Mail, Receipt, TransientFailure
 from gateway.envelope import BLOCK
 from gateway.status import LOCAL_ERROR
+from gateway.threads import in_thread
 
 __all__ = ["HttpConnector"]
 
@@ -58,7 +58,7 @@ class HttpConnector:
         if self._client is None:
             raise TransientFailure(LOCAL_ERROR, "the destination is not open, try again later")
         if self._form.is_inline and mail.content.size > BLOCK:
-            request = await in_thread(lambda: self._form.build(mail))
+            request = await in_thread(lambda _: self._form.build(mail))
         else:
             request = self._form.build(mail)
         return await self._client.post(mail.envelope.id, request)

@@ -1,8 +1,8 @@
 """The keys of a `[[connector]]` table of type `http`."""
 
+import ipaddress
 import re
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
 
@@ -13,14 +13,22 @@ __all__ = ["BEARER_TOKEN", "MAX_IN_FLIGHT", "HttpSettings"]
 
 MAX_IN_FLIGHT = 64
 
+# RFC 3986 §3.2, the scheme in any case. A host is an IPv6 address or a name, with labels of up to 63 characters and no
+# more than 253 in all (RFC 1035 §2.3.4): resolvers choke on others.
+_AUTHORITY = re.compile(
+    r"https?://(?P<credentials>[^/?#@]*@)?"
+    r"(?:\[(?P<ipv6>[0-9A-F:.]+)\]|(?![A-Z0-9_.-]{254})[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63})*\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#]|\Z)",
+    re.IGNORECASE,
+)
 # RFC 9110 §5.6.2 and §5.5: a field name is a token, a value visible ASCII with white space inside. \Z: `$` lets LF by.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 BEARER_TOKEN = re.compile(r"[!-~]+\Z")
 # What the connector sets itself, and what would change how the request is framed or routed.
 _RESERVED = re.compile(
-    r"(?:accept-encoding|authorization|bmtd-.*|ce-.*|connection|content-.*|expect|host|http2-settings|keep-alive"
-    r"|mail-.*|proxy-.*|te|trailer|transfer-encoding|upgrade|webhook-.*)\Z",
+    r"(?:accept|accept-encoding|authorization|bmtd-.*|ce-.*|connection|content-.*|expect|host|http2-settings|keep-alive"
+    r"|mail-.*|proxy-.*|te|trailer|transfer-encoding|upgrade|user-agent|webhook-.*)\Z",
     re.IGNORECASE,
 )
 
@@ -29,18 +37,22 @@ def _check_url(url: str) -> str:
     # No secret may stand in a text that is shown, so the URL is not quoted here.
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("the URL has characters that a URL cannot have; write them as %XX, and a host name as xn--…")
-    try:
-        parts = urlsplit(url)
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        has_host = False
-    if not has_host or parts.scheme not in ("http", "https"):
+    match = _AUTHORITY.match(url)
+    if match is None or not (_is_ipv6(match["ipv6"] or "::1") and 0 < int(match["port"] or 80) < 65536):
         raise ValueError("the URL has to begin with http:// or https:// and a host")
-    if "@" in parts.netloc:
+    if match["credentials"]:
         raise ValueError("credentials do not belong in the URL; use username and password_file, or bearer_token_file")
     if "#" in url:
         raise ValueError("the URL has a fragment (#…), which is never sent; remove it")
     return url
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -144,7 +156,7 @@ class HttpSettings(ConnectorSettings):
     @property
     def is_https(self) -> bool:
         """Whether the URL asks for TLS."""
-        return urlsplit(self.url).scheme == "https"
+        return self.url.lower().startswith("https:")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

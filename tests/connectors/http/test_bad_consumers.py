@@ -115,6 +115,31 @@ async def test_an_answer_in_an_encoding_is_not_looked_into(plain):
 
 
 @pytest.mark.parametrize(
+    "value", [b"(" * 8000, b"text/plain" + b";" * 8000, b";", b"\xff/\xff", b"", b'"'], ids=lambda v: v[:12]
+)
+async def test_no_media_type_is_more_than_a_word_to_compare(value, plain):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: " + value + b"\r\n\r\n"
+    async with answering(answer) as url, connector(url) as consumer:
+        assert (await consumer.emit(plain)).location == {"status": 200}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text"),
+    [
+        ("text/plain", "No"),
+        ("TEXT/Plain ; charset=utf-8", "No"),
+        ("text/html", "the destination refused the mail (HTTP 410)"),
+    ],
+)
+async def test_the_words_of_a_consumer_that_is_gone_are_the_reply(content_type, text, plain):
+    answer = f"HTTP/1.1 410 Gone\r\nContent-Type: {content_type}\r\nContent-Length: 7\r\n\r\nNo\nmore".encode()
+    async with answering(answer) as url, connector(url) as consumer:
+        with pytest.raises(PermanentFailure) as caught:
+            await consumer.emit(plain)
+    assert caught.value.text == text
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(1000)) + b"\r\n",

@@ -22,7 +22,15 @@ def file(tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://h", "https://h.example:8443/a%2Fb?c=d", "HTTPS://h/", "http://[::1]:8000/"],
+    [
+        "http://h",
+        "https://h.example:8443/a%2Fb?c=d",
+        "HTTPS://H/",
+        "http://[::1]:8000/",
+        "http://h?q@r",
+        "http://h.example.:65535",
+        "http://" + ".".join(["a" * 63] * 3 + ["a" * 61]) + "/",
+    ],
 )
 def test_http_and_https_urls_are_taken(url):
     assert settings(url=url).url == url
@@ -39,7 +47,19 @@ def test_http_and_https_urls_are_taken(url):
         ("http:///path", "begin with http"),
         ("http://h:99999/", "begin with http"),
         ("http://h:0/", "begin with http"),
+        ("http://h:65536/", "begin with http"),
+        ("http://h:/", "begin with http"),
+        ("http://h:80x/", "begin with http"),
         ("http://[::1/", "begin with http"),
+        ("http://[::1]x/", "begin with http"),
+        ("http://[1.2.3.4]/", "begin with http"),
+        ("http://a..b/", "begin with http"),
+        ("http://.a/", "begin with http"),
+        ("http://" + "a" * 64 + "/", "begin with http"),
+        ("http://" + ".".join(["a" * 63] * 3 + ["a" * 62]) + "/", "begin with http"),
+        ("http://a\\b/", "begin with http"),
+        ("http://*/", "begin with http"),
+        ("http://?q", "begin with http"),
         ("http://user:pass@h/", "credentials do not belong"),
         ("http://h/#part", "fragment"),
         ("http://h/a b", "characters"),
@@ -71,7 +91,7 @@ def test_other_urls_are_refused(url, complaint):
         *((name, "v", "set by the connector") for name in ("Host", "content-length", "Content-Type", "Authorization")),
         *(
             (name, "v", "set by the connector")
-            for name in ("Transfer-Encoding", "WEBHOOK-ID", "ce-id", "mail-from", "TE")
+            for name in ("Transfer-Encoding", "WEBHOOK-ID", "ce-id", "mail-from", "TE", "User-Agent")
         ),
         *((name, "v", "set by the connector") for name in ("bmtd-0000", "Connection", "Expect", "Proxy-Authorization")),
     ],
