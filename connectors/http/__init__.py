@@ -10,9 +10,10 @@ id and answers 2xx also when it has it already. Every request is signed by Stand
 `id.timestamp.body`, with the body as it came. `docs/examples/webhook_consumer.py` is a consumer to copy.
 
 A JSON body is the envelope of `schemas/envelope.v1.schema.json` with the content inside it. In `raw` the envelope is in
-header fields, those of `gateway.codec.raw`: percent-encoded, containers in base64, several values of one name as one list
-separated by commas. In `multipart` the files of a form are `envelope` (JSON), `content` (message/rfc822), and
-`bmtd-0000`, … for the metadata containers. All but `cloudevents-structured` have the event's attributes in `ce-*` fields.
+header fields, those of `gateway.codec.raw`: percent-encoded, containers in base64, several values of one name as one
+list separated by commas. In `multipart` the files of a form are `envelope` (JSON), `content` (message/rfc822), and
+`bmtd-0000`, … for the metadata containers. All but `cloudevents-structured` have the event's attributes in `ce-*`
+fields.
 
     settings     the keys of its table, checked
     credentials  signing keys, Authorization, TLS, read from settings and files when it is opened
