@@ -11,8 +11,8 @@ In the `batch` layout many mails are records of one Avro object container file,
     <prefix>2026/11/21/<id of the first mail>-<number of mails>-<digest>.avro
 
 and the answer to each waits until the file is stored. The content of a mail above `batch_max_bytes` is an object
-`<id>.eml`, to which the record refers. A mail that came again because its outcome was unknown may be in two files,
-under one id.
+`<id>.eml`, to which the record refers; one to which none refers is what an interrupted delivery left. A mail that came
+again because its outcome was unknown may be in two files, under one id.
 
 Nothing is ever overwritten, and the store checks every object against its SHA-256. Large objects go in parts. An upload
 that a crash interrupted is aborted at a start an hour later or more; a lifecycle rule of the bucket should do so too.

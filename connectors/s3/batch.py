@@ -29,7 +29,7 @@ class Place:
 def write(
     places: Iterable[Place], file: io.FileIO, compression: Literal["zstandard", "deflate"]
 ) -> tuple[list[Place], dict[Place, DeliveryFailure]]:
-    """Write an Avro object container file with the mails of `places`, one mail in memory at a time.
+    """Write an Avro object container file with the mails of `places`, one in memory (and that three times) at a time.
 
     Returns those that are in the file, in its order, and why the others are not: a mail that cannot be read, or that
     was cancelled, does not stand in the way of the rest. Raises OSError when the file cannot be written.

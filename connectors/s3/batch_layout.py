@@ -12,6 +12,7 @@ readers know it by its id.
 import asyncio
 import hashlib
 import tempfile
+import threading
 from contextlib import suppress
 from functools import partial
 
@@ -53,6 +54,7 @@ class BatchLayout:
         self._prefix = Template(settings.prefix)
         self._bucket = bucket
         self._threads = threads
+        self._writing = threading.Lock()
         self._open: dict[str, _Batch] = {}
         self._tasks: set[asyncio.Task[_Outcomes]] = set()
 
@@ -139,7 +141,9 @@ class BatchLayout:
 
     def _store(self, folder: str, places: tuple[Place, ...], permit: Permit) -> _Outcomes:
         with tempfile.TemporaryFile("w+b", buffering=0) as file:
-            written, unread = write(places, file, self._settings.batch_compression)
+            # One file at a time: the processor does not write two any faster, and memory has room for one large mail.
+            with self._writing:
+                written, unread = write(places, file, self._settings.batch_compression)
             outcomes: _Outcomes = dict(unread)
             if written:
                 file.seek(0)

@@ -90,7 +90,6 @@ class Bucket:
             permit,
             "put_object",
             Key=item.key,
-            # The SDK sends octets at once, but a file only after it has asked the store for leave (100-continue).
             Body=body.read() if item.content.size <= BLOCK else body,
             ContentType=item.media_type,
             ChecksumSHA256=base64.b64encode(bytes.fromhex(item.sha256)).decode(),

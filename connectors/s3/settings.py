@@ -128,7 +128,7 @@ class S3Settings(ConnectorSettings):
             raise ValueError('kms_key_id needs sse = "aws:kms"')
         if bool(self.object_lock_mode) != bool(self.object_lock_days):
             raise ValueError("object_lock_mode and object_lock_days belong together: give both, or neither")
-        if self.batch_max_age_seconds > self.deadline_seconds / 2:
+        if self.layout == "batch" and self.batch_max_age_seconds > self.deadline_seconds / 2:
             raise ValueError(
                 "batch_max_age_seconds may be half of deadline_seconds at most: the rest is for storing the batch"
             )

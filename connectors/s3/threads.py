@@ -19,7 +19,7 @@ __all__ = ["Permit", "Threads"]
 T = TypeVar("T")
 
 # How long a cancelled `run` waits for its thread before it leaves the rest, which no longer reads, to the background.
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.5
 
 
 class Permit:

