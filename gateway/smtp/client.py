@@ -20,7 +20,7 @@ from collections.abc import Generator
 
 from gateway.smtp import grammar
 from gateway.smtp.capabilities import Capabilities, read_capabilities
-from gateway.smtp.client_events import ClientEvent, Concluded, ReplyReceived, SentCommand
+from gateway.smtp.client_events import ClientEvent, Concluded, Conclusion, ReplyReceived, SentCommand
 from gateway.smtp.client_transaction import send_mail
 from gateway.smtp.content_writers import ContentWriter
 from gateway.smtp.dialect import Dialect
@@ -31,7 +31,7 @@ __all__ = ["ClientConnection"]
 
 _BLOCK = 256 * 1024
 
-_Exchange = Generator[None, Reply, ClientEvent]
+_Exchange = Generator[None, Reply, Conclusion]
 
 
 class ClientConnection:

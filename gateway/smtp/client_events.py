@@ -5,7 +5,15 @@ from msgspec import Struct
 from gateway.address import Address
 from gateway.smtp.reply import Reply
 
-__all__ = ["ClientEvent", "Concluded", "MailConcluded", "RecipientOutcome", "ReplyReceived", "SentCommand"]
+__all__ = [
+    "ClientEvent",
+    "Concluded",
+    "Conclusion",
+    "MailConcluded",
+    "RecipientOutcome",
+    "ReplyReceived",
+    "SentCommand",
+]
 
 
 class SentCommand(Struct, frozen=True):
@@ -22,18 +30,14 @@ class SentCommand(Struct, frozen=True):
         return f"{self.text or 'connect'} for <{self.recipient}>" if self.recipient else self.text or "connect"
 
 
-class ClientEvent(Struct, frozen=True):
-    """Anything a session tells."""
-
-
-class ReplyReceived(ClientEvent, frozen=True):
+class ReplyReceived(Struct, frozen=True):
     """One reply, and the command that it answers."""
 
     command: SentCommand
     reply: Reply
 
 
-class Concluded(ClientEvent, frozen=True):
+class Concluded(Struct, frozen=True):
     """What was asked is done, or not: `reply` decided it.
 
     Where the connection was lost it is a 451 that no server sent, which says why.
@@ -53,7 +57,11 @@ class RecipientOutcome(Struct, frozen=True):
     reply: Reply
 
 
-class MailConcluded(ClientEvent, frozen=True):
+class MailConcluded(Struct, frozen=True):
     """A mail transaction is over; one outcome for each of its recipients, in their order."""
 
     outcomes: tuple[RecipientOutcome, ...]
+
+
+Conclusion = Concluded | MailConcluded
+ClientEvent = ReplyReceived | Conclusion

@@ -47,10 +47,11 @@ class LocalProtocolError(ValueError):
 
 
 class NotOffered(LocalProtocolError):
-    """What was asked needs an extension that the server does not offer."""
+    """What was asked needs an extension that the server does not offer; `what` begins with its keyword."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the server does not offer {what}")
+        self.what = what
 
 
 class OutgoingContent(Protocol):
@@ -77,6 +78,8 @@ class OutgoingMail(Struct, frozen=True, kw_only=True):
     `containers` are metadata (MD00 §3.1), type and data, in order. With `chunked` the content goes by BDAT to a server
     that offers CHUNKING, in chunks of `chunk_octets`; otherwise, and to other servers, by DATA. DATA cannot carry
     content that ends within a line: there a last CRLF is added (RFC 5321 §4.1.1.4).
+
+    Raises LocalProtocolError for what no server could take.
     """
 
     reverse_path: Address
@@ -88,21 +91,23 @@ class OutgoingMail(Struct, frozen=True, kw_only=True):
     chunked: bool = True
     chunk_octets: int = CHUNK_OCTETS
 
+    def __post_init__(self) -> None:
+        if not self.recipients:
+            raise LocalProtocolError("a mail has at least one recipient")
+        if self.chunk_octets < 1:
+            raise LocalProtocolError("a chunk has at least one octet")
+        if not self.chunked and (self.containers or self.body == "BINARYMIME"):
+            raise LocalProtocolError("metadata and binary content go by BDAT, not by DATA")
+        if not all(0 <= type_ <= _LARGEST_TYPE for type_, _ in self.containers):
+            raise LocalProtocolError(f"the type of a container is a number from 0 to {_LARGEST_TYPE}")
+
     def goes_by_chunks(self, capabilities: Capabilities) -> bool:
         """Whether the content goes by BDAT to a server that offers `capabilities`."""
         return self.chunked and "CHUNKING" in capabilities
 
 
 def check_mail(mail: OutgoingMail, capabilities: Capabilities) -> None:
-    """Raise LocalProtocolError, or NotOffered, for a mail whose content or metadata cannot go to this server."""
-    if not mail.recipients:
-        raise LocalProtocolError("a mail has at least one recipient")
-    if mail.chunk_octets < 1:
-        raise LocalProtocolError("a chunk has at least one octet")
-    if not mail.chunked and (mail.containers or mail.body == "BINARYMIME"):
-        raise LocalProtocolError("metadata and binary content go by BDAT only")
-    if not all(0 <= type_ <= _LARGEST_TYPE for type_, _ in mail.containers):
-        raise LocalProtocolError(f"the type of a container is a number from 0 to {_LARGEST_TYPE}")
+    """Raise NotOffered for a mail whose content or metadata cannot go to this server."""
     # B6: a server that does not know BMTD would take the container for commands. B2: METADATA is nothing by itself.
     needed = ("METADATA", "CHUNKING") if mail.containers else ("CHUNKING",) if mail.body == "BINARYMIME" else ()
     for keyword in needed:

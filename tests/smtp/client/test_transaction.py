@@ -467,14 +467,24 @@ def test_what_needs_an_extension_goes_only_where_it_is_offered(disabled, outgoin
 
 
 @pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"to": ()}, "at least one recipient"),
+        ({"chunk_octets": 0}, "at least one octet"),
+        ({"containers": CONTAINERS, "chunked": False}, "not by DATA"),
+        ({"body": "BINARYMIME", "chunked": False}, "not by DATA"),
+        ({"containers": ((65536, b""),)}, "number from 0 to 65535"),
+        ({"containers": ((-1, b""),)}, "number from 0 to 65535"),
+    ],
+)
+def test_a_mail_that_no_server_could_take_is_none(wrong, why):
+    with pytest.raises(LocalProtocolError, match=why):
+        mail(**wrong)
+
+
+@pytest.mark.parametrize(
     ("outgoing", "why"),
     [
-        (mail(to=()), "at least one recipient"),
-        (mail(chunk_octets=0), "at least one octet"),
-        (mail(containers=CONTAINERS, chunked=False), "BDAT only"),
-        (mail(body="BINARYMIME", chunked=False), "BDAT only"),
-        (mail(containers=((65536, b""),)), "number from 0 to 65535"),
-        (mail(containers=((-1, b""),)), "number from 0 to 65535"),
         (mail(to=["ä@example.org"]), "needs SMTPUTF8"),
         (mail(parameters=(("RET", "ALL"),)), "FULL or HDRS"),
         (mail(parameters=(("BODY", "9BIT"),)), "no such value"),
@@ -484,7 +494,7 @@ def test_what_needs_an_extension_goes_only_where_it_is_offered(disabled, outgoin
         (mail(parameters=(("X", "a=b"),)), "malformed"),
     ],
 )
-def test_what_no_server_could_take_is_refused_before_anything_is_sent(outgoing, why):
+def test_what_must_not_be_sent_is_refused_before_anything_is_sent(outgoing, why):
     talk = Conversation().open()
     with pytest.raises(LocalProtocolError, match=why):
         talk.client.send(outgoing)
