@@ -1,8 +1,27 @@
-"""Mails as records in Apache Kafka.
+"""One record per mail, acknowledged by all in-sync replicas before the client reads 250.
 
-Each mail is one record, sent by an idempotent producer and acknowledged by all in-sync replicas before the client reads
-250; the receipt names topic, partition and offset. A mail whose delivery was cut off may come again: under the same id,
-and with the default key in the same partition.
+| `format` | value | `content-type` |
+| --- | --- | --- |
+| `cloudevents-json` | the envelope as JSON, content inside; event attributes in `ce_` headers | `application/json` |
+| the same, `structured` | one JSON event whose `data` is the envelope | `application/cloudevents+json; charset=UTF-8` |
+| `avro` | the envelope as an Avro datum, bare or framed with a registry's schema id | `application/avro` |
+| `raw` | the content itself | `message/rfc822` |
+
+In every format the headers `mail-id`, `mail-from` and one `mail-rcpt` per recipient stand beside the value, with the
+arguments of MAIL and RCPT; `raw` has the rest of the envelope in headers too, and one `bmtd-0000`, `bmtd-0001`, … per
+metadata container: two octets of type, then its data.
+
+Content larger than `inline_max_bytes`, or that makes a record larger than `max_request_bytes`, is first stored by the
+connector that `claim_check` names; the record's `message.reference` then says where (in `raw`, whose value is empty
+then, the header `mail-reference`). Without a claim check such a mail is refused with 5.3.4.
+
+Nothing else is refused for good. Brokers that are down, hang or lack replicas, a topic that is missing, a right or a
+login that is refused: the client gets 451 within `deadline_seconds` and keeps the mail, and the log says what to mend.
+A mail that timed out may be stored all the same, and comes again under the same id; with the default key it comes into
+the same partition, where a consumer finds it by `mail-id`.
+
+An acknowledgement is worth what the topic's replication is: use three replicas and `min.insync.replicas=2`. The user
+needs the rights to describe and write the topics.
 """
 
 from collections.abc import Mapping

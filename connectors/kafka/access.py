@@ -1,17 +1,17 @@
 """Getting in: which of the brokers answers, whether it lets us in, and if not, why not.
 
-aiokafka's own start only says that no broker could be used. So each is tried by one connection first, whose error is
-the one that the operator needs, and the producer is started with the first that answers.
+aiokafka's own start only says that no broker could be used. So each is visited first, which fails with the error that
+the operator needs, and the producer is started with the first that lets us in.
 """
 
 import asyncio
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.conn import create_conn, get_ip_port_afi
+from aiokafka.conn import get_ip_port_afi
 
 from connectors.kafka import failures
-from connectors.kafka.client import Producer
+from connectors.kafka.clients import IdempotentProducer, visit
 from connectors.kafka.credentials import Credentials
 from connectors.kafka.session import Session
 from connectors.kafka.settings import KafkaSettings
@@ -19,8 +19,9 @@ from gateway.connector import DeliveryFailure
 
 __all__ = ["connect"]
 
-_PROBE_SECONDS = 3.0
-_START_SECONDS = 5.0
+# A login over TLS is some ten round trips, the start of a producer two or three of them.
+_PROBE_SECONDS = 5.0
+_START_SECONDS = 15.0
 # Records that come together share a request; a larger one has a batch of its own.
 _BATCH_BYTES = 64 * 1024
 
@@ -29,7 +30,7 @@ async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
     """A session through the first of `bootstrap_servers` that lets us in. Raises TransientFailure."""
     access = _access(settings, credentials)
     server = await _first_that_answers(settings.bootstrap_servers, access)
-    producer = Producer(
+    producer = IdempotentProducer(
         bootstrap_servers=server,
         # Half the deadline, so that a request that gets no answer can be made again to a new leader.
         request_timeout_ms=int(min(30.0, max(1.0, settings.deadline_seconds / 2)) * 1000),
@@ -44,7 +45,7 @@ async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
             await producer.start()
     except (errors.KafkaError, OSError) as error:
         await producer.abandon()
-        raise failures.from_error(error, f"starting a producer at {server}") from error
+        raise failures.from_error(error, f"the brokers that {server} names (advertised.listeners)") from error
     except asyncio.CancelledError:
         await producer.abandon()
         raise
@@ -74,12 +75,11 @@ async def _first_that_answers(servers: tuple[str, ...], access: dict[str, Any]) 
         host, port, _ = get_ip_port_afi(server)
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                connection = await create_conn(host, port, **access)
+                await visit(host, port, **access)
         # A ValueError is what aiokafka makes of a broker that does not know the SCRAM password either.
         except (errors.KafkaError, OSError, ValueError) as error:
             refusals.append(failures.from_error(error, f"broker {server}"))
         else:
-            await connection.close()
             return server
     # A refused login tells more than a broker that is down.
     worst = min(refusals, key=lambda refusal: refusal.status != failures.MISCONFIGURED)

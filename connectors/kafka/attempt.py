@@ -27,16 +27,19 @@ class SharedAttempt(Generic[T]):
         self._attempt: asyncio.Task[T | DeliveryFailure] | None = None
         self._pause = 0.0
         self._not_before = 0.0
+        self._is_stopped = False
 
     async def result(self) -> T:
         """What `make` returns. Raises the DeliveryFailure that it raises. Cancelled, it leaves the attempt alone."""
+        if self._is_stopped:
+            raise _shutting_down()
         attempt = self._attempt
         if attempt is None or (attempt.done() and self._is_due(attempt)):
             attempt = self._attempt = asyncio.create_task(self._try())
         if not attempt.done():
             await asyncio.wait([attempt])
         if attempt.cancelled():
-            raise TransientFailure(LOCAL_ERROR, "the gateway is shutting down, try again later")
+            raise _shutting_down()
         made = attempt.result()
         if isinstance(made, DeliveryFailure):
             # A copy for each: a traceback grows with everyone who raises the same exception.
@@ -50,7 +53,8 @@ class SharedAttempt(Generic[T]):
             self._attempt = None
 
     async def stop(self) -> None:
-        """End an attempt that is under way."""
+        """End an attempt that is under way, and make none any more."""
+        self._is_stopped = True
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.wait([self._attempt])
@@ -66,7 +70,9 @@ class SharedAttempt(Generic[T]):
         return made
 
     def _is_due(self, attempt: "asyncio.Task[T | DeliveryFailure]") -> bool:
-        if attempt.cancelled():
-            return False
         has_failed = attempt.exception() is not None or isinstance(attempt.result(), DeliveryFailure)
         return has_failed and asyncio.get_running_loop().time() >= self._not_before
+
+
+def _shutting_down() -> TransientFailure:
+    return TransientFailure(LOCAL_ERROR, "the gateway is shutting down, try again later")

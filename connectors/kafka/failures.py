@@ -48,7 +48,8 @@ _OPERATOR_HINTS: dict[type[Exception], str] = {
 def from_error(error: Exception, where: str) -> DeliveryFailure:
     """The failure that `error` is; `where` says for the log what was being done, with the topic or the broker."""
     # The errors of aiokafka name themselves.
-    cause = f"{where}: {error}" if isinstance(error, errors.KafkaError) else f"{where}: {type(error).__name__}: {error}"
+    said = str(error) if isinstance(error, errors.KafkaError) else f"{type(error).__name__} {error}".rstrip()
+    cause = f"{where}: {said}"
     if isinstance(error, _TOO_LARGE):
         return too_large(f"{cause}; see max.message.bytes of the topic, max_request_bytes and claim_check")
     for kind, hint in _OPERATOR_HINTS.items():

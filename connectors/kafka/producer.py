@@ -52,7 +52,9 @@ class Producer:
         Brokers measure a batch, not a record: one that was too large in company is tried once more alone.
         """
         alone = False
-        for attempts_left in reversed(range(_SESSIONS_PER_RECORD)):
+        attempts_left = _SESSIONS_PER_RECORD
+        while True:
+            attempts_left -= 1
             session = await self._current_session()
             try:
                 return await session.send(record, alone=alone)
@@ -62,7 +64,6 @@ class Producer:
                     raise failures.from_error(error, f"topic {record.topic}") from error
                 alone = alone or may_go_alone
                 session.end()
-        raise AssertionError("the last attempt returns or raises")
 
     async def close(self) -> None:
         """Let go of the brokers at once; records on their way fail."""

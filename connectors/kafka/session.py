@@ -11,7 +11,7 @@ from aiokafka import errors
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
-from connectors.kafka.client import Producer
+from connectors.kafka.clients import IdempotentProducer
 from connectors.kafka.record import Record
 
 __all__ = ["Session"]
@@ -26,7 +26,7 @@ _TOPIC_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 class Session:
     """A started producer. `send` until `has_ended`; `end` may be called at any time and more than once."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: IdempotentProducer) -> None:
         self._producer = producer
         self._sending: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()

@@ -1,8 +1,8 @@
-"""aiokafka's producer, able to let go of everything at once.
+"""aiokafka's producer and connection, able to let go of everything at once.
 
-Its own `stop()` first waits until every record is delivered, and an idempotent producer waits for its brokers for ever:
-with brokers that are down or hang, `stop()` does not return (aiokafka's issue 1101). This module is the only one that
-reaches behind aiokafka's public interface; that is why its version is pinned, and why the tests stop a real broker.
+A producer's own `stop()` first waits until every record is delivered, and an idempotent one waits for its brokers for
+ever: with brokers that are down or hang, `stop()` does not return (aiokafka's issue 1101). This module is the only one
+that reaches behind aiokafka's public interface. That is why its version is pinned, and why tests stop a real broker.
 """
 
 import asyncio
@@ -10,11 +10,30 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.producer.sender import Sender
 
-__all__ = ["Producer"]
+__all__ = ["IdempotentProducer", "visit"]
 
 _END_SECONDS = 1.0
+
+
+async def visit(host: str, port: int, **options: Any) -> None:
+    """Connect to a broker, log in and leave. Options of AIOKafkaConnection; raises what it raises."""
+    connection = _Connection(host, port, **options)
+    try:
+        await connection.connect()
+    finally:
+        connection.close()
+
+
+class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no types
+    """A connection that ends when it is closed, and not when a broker that hangs has agreed to that."""
+
+    def close(self, *args: Any, **options: Any) -> Any:
+        if self._writer is not None:
+            self._writer.transport.abort()
+        return super().close(*args, **options)
 
 
 class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
@@ -33,7 +52,7 @@ class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
             self.requests.discard(request)
 
 
-class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
     """An idempotent producer that waits for every in-sync replica. All options of AIOKafkaProducer but those two."""
 
     def __init__(self, *, request_timeout_ms: int, **options: Any) -> None:
