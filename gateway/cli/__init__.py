@@ -11,6 +11,7 @@ from gateway import __version__
 from gateway.cli.check import check
 from gateway.cli.password import password
 from gateway.cli.schema import schema
+from gateway.cli.send import send
 from gateway.cli.serve import serve
 from gateway.cli.verify import verify
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, check, schema, verify, password):
+for command in (serve, check, send, schema, verify, password):
     app.command()(command)
 
 
