@@ -8,7 +8,7 @@ The tasks of a transcript, one `T:` line each, done one after another once the s
                                                   send a mail; also containers=0001:$Forwarded,7fff:\\0 body=BINARYMIME
                                                   parameters=ENVID=x,RET=HDRS chunk=1000 chunked=no
 
-`-- disconnect` is the loss of the connection. A mail that the client refuses to send has the one result `not sent: why`.
+`-- disconnect` is the loss of the connection. A mail that the client refuses to send has one result, `not sent: why`.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,9 @@ class ClientRun:
             DIALECTS[transcript.settings.get("dialect", "smtp")], hello_name="client.example.net"
         )
 
-    def converse(self, transcript: Transcript, feed: Callable[[bytes], Iterator[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    def converse(
+        self, transcript: Transcript, feed: Callable[[bytes], Iterator[bytes]]
+    ) -> Iterator[tuple[bytes, bytes]]:
         """What the client sends in each of its turns, and what it should."""
         sent = b""
         for turn in transcript.turns:

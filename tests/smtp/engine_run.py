@@ -1,4 +1,4 @@
-"""Runs a transcript through the engine alone: octets in, replies out, with the ingress's own transactions and answers."""
+"""Runs a transcript through the server engine alone, with the ingress's own transactions and answers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

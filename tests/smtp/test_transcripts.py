@@ -12,8 +12,8 @@ import trustme
 
 from tests.smtp.client_run import ClientRun
 from tests.smtp.engine_run import EngineRun, Feed
-from tests.smtp.transcript import TRANSCRIPTS, Transcript, read, replies_differ
-from tests.smtp.transcript_server import Recorder, listen, listener_settings, normal, routes, settings_of
+from tests.smtp.transcript import TRANSCRIPTS, Transcript, read, replies_differ, unescape
+from tests.smtp.transcript_server import Recorder, listen, listener_settings, routes, settings_of
 
 READ = [read(path) for path in TRANSCRIPTS]
 OF_SERVERS = [transcript for transcript in READ if transcript.settings.get("role") != "client"]
@@ -145,7 +145,7 @@ def check_mails(transcript: Transcript, recorder: Recorder) -> None:
     assert len(recorder.mails) == len(transcript.mails), f"delivered: {recorder.mails}"
     for stated, found in zip(transcript.mails, recorder.mails, strict=True):
         for name, fact in stated.facts.items():
-            assert found[name] == normal(fact), name
+            assert found[name] == unescape(fact), name
 
 
 @pytest.fixture(scope="session")

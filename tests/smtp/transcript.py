@@ -7,7 +7,7 @@ A transcript is a text file, `transcripts/<name>.smtp`:
     C: MAIL FROM:<s@example.net>                                 a line of the client, CRLF added
     O: \x00\x01$Forwarded                                        octets of the client, nothing added; \r \n \0 \xHH \\
     O: 10000 * a                                                 … so many times
-    S: 250 2.1.0 sender ok                                       a line of the server; {id} is any message id, {*} anything
+    S: 250 2.1.0 sender ok                                       a line of the server; {id} is any id, {*} anything
     S: 250-{**}                                                  any number of lines that a reply goes on after
     -- wait                                                      the client waits for all replies before it goes on
     -- tls                                                       the TLS handshake, after STARTTLS

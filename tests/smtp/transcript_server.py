@@ -1,6 +1,6 @@
 """The two servers that transcripts run against: the engine in memory, and a real listener on a socket.
 
-Both answer alike: MAIL is accepted, a recipient when it has a route, and a mail by what its recipients' destinations say.
+Both answer alike: MAIL is accepted, a recipient when it has a route, a mail by what its recipients' destinations say.
 """
 
 import ipaddress
@@ -19,8 +19,7 @@ from gateway.envelope.flatten import flatten
 from gateway.ingress import Listener, ListenerSettings
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
 from gateway.status import Status
-
-from tests.smtp.transcript import Transcript, unescape
+from tests.smtp.transcript import Transcript
 
 HOSTNAME = "mx.example.com"
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} \+0000")
@@ -70,7 +69,7 @@ class Recorder:
 
     def __init__(self, answer: str = "") -> None:
         self.answer = answer
-        self.mails: list[dict[str, str]] = []
+        self.mails: list[dict[str, bytes]] = []
 
     async def open(self) -> None: ...
 
@@ -85,18 +84,18 @@ class Recorder:
         return Receipt(id=mail.envelope.id, connector="recorder", type="recorder", location={})
 
 
-def describe(mail: Mail) -> dict[str, str]:
+def describe(mail: Mail) -> dict[str, bytes]:
     """The facts of a mail that a transcript may state."""
     envelope = mail.envelope
     own, *received = envelope.metadata.containers
-    flattened = flatten(mail).content.read()
-    return {
+    flat = flatten(mail)
+    described: dict[str, str | bytes] = {
         "from": f"<{envelope.envelope.mail_from.address.raw}>",
         "to": ",".join(f"<{recipient.address.raw}>" for recipient in envelope.envelope.recipients),
         "mail_parameters": " ".join(_words(envelope.envelope.mail_from.parameters)),
         "rcpt_parameters": ",".join(" ".join(_words(r.parameters)) for r in envelope.envelope.recipients),
-        "content": _escape(mail.content.read()),
-        "containers": ",".join(f"{c.origin.value}:{c.type:04x}:{_escape(c.data)}" for c in received),
+        "content": mail.content.read(),
+        "containers": b",".join(b"%b:%04x:%b" % (c.origin.value.encode(), c.type, c.data) for c in received),
         "keywords": " ".join(envelope.metadata.keywords),
         "chunks": ",".join(map(str, envelope.message.chunks)),
         "protocol": envelope.transaction.protocol,
@@ -106,29 +105,15 @@ def describe(mail: Mail) -> dict[str, str]:
         "extensions": ",".join(envelope.transaction.extensions),
         "origins": ",".join(container.origin.value for container in envelope.metadata.containers),
         # This gateway's own trace is another one each time.
-        "own_trace": _escape(_DATE.sub(b"{date}", own.data.replace(envelope.id.encode(), b"{id}"))),
-        "flattened": _escape(flattened.replace(own.data, b"{own trace}", 1)),
-        "disposition": ",".join(
-            f"{d.type:04x}:{d.action.value}" for d in flatten(mail).envelope.metadata.disposition[1:]
-        ),
+        "own_trace": _DATE.sub(b"{date}", own.data.replace(envelope.id.encode(), b"{id}")),
+        "flattened": flat.content.read().replace(own.data, b"{own trace}", 1),
+        "disposition": ",".join(f"{d.type:04x}:{d.action.value}" for d in flat.envelope.metadata.disposition[1:]),
     }
+    return {name: fact.encode() if isinstance(fact, str) else fact for name, fact in described.items()}
 
 
 def _words(parameters: Iterable[object]) -> list[str]:
     return [f"{p.keyword}={p.value}" if p.value else p.keyword for p in parameters]  # type: ignore[attr-defined]
-
-
-def _escape(octets: bytes) -> str:
-    return "".join(
-        {0x0D: r"\r", 0x0A: r"\n", 0x00: r"\0", 0x09: r"\t", 0x5C: r"\\"}.get(o)
-        or (chr(o) if 0x20 <= o < 0x7F else f"\\x{o:02x}")
-        for o in octets
-    )
-
-
-def normal(fact: str) -> str:
-    """A fact as a transcript writes it, in the form that `describe` gives."""
-    return _escape(unescape(fact))
 
 
 def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | None) -> ListenerSettings:
