@@ -1,0 +1,51 @@
+# make run      install into .venv and start the gateway on the embedded default
+# make test     install what the tests need, and run them all
+# make check    style, types, import directions, generated files
+# make generate write the generated files again
+# make bench    what takes memory, measured
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
+
+.PHONY: run test check generate bench servers clean
+
+run: $(INSTALLED)
+	$(BIN)/mailsluice serve
+
+test: $(TOOLS) servers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.project.generated --check
+
+generate: $(TOOLS)
+	$(BIN)/python -m tests.project.generated
+
+bench: $(TOOLS)
+	$(BIN)/python -m tests.bench.memory
+
+servers: $(TOOLS)
+	$(BIN)/python -m tests.servers.install
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mailsluice needs Python 3.11 or newer; say which with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	touch $@
+
+$(TOOLS): $(INSTALLED) pyproject.toml
+	$(BIN)/python -m pip install --quiet --group test --group check --group build
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache dist
