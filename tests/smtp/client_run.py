@@ -68,8 +68,11 @@ class ClientRun:
 
     def say(self) -> bytes:
         sent = b""
-        while octets := self._connection.data_to_send():
-            sent += octets
+        try:
+            while octets := self._connection.data_to_send():
+                sent += octets
+        except LocalProtocolError as error:
+            self.results.append(f"not sent: {error}")
         return sent
 
     def _go_on(self) -> None:
