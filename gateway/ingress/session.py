@@ -53,6 +53,8 @@ _HANDSHAKE_SECONDS = 30.0
 _PROXY_SECONDS = 10.0
 # How long a client that is cut off has to read why.
 _LAST_WORD_SECONDS = 1.0
+# Commands come by the thousand in one packet (RFC 2920). After so many events, about a millisecond, others have a turn.
+_EVENTS_PER_TURN = 32
 # The states in which a client has nothing to lose when the session ends.
 _IDLE = (State.START, State.READY, State.AUTHENTICATING, State.RESET_NEEDED)
 
@@ -164,10 +166,15 @@ class Session(asyncio.Protocol):
     # Events
 
     def _pump(self, octets: int) -> None:
-        """Handle what the engine has, until it waits for octets or something takes time."""
+        """Handle what the engine has, until it waits for octets, something takes time, or the turn is over."""
         connection = self._connection
+        events = 0
         try:
             while self._task is None and not self._output_blocked:
+                if events == _EVENTS_PER_TURN:
+                    self._run(self._yield_turn())
+                    break
+                events += 1
                 event = connection.next_event()
                 if isinstance(event, Waiting):
                     break
@@ -269,6 +276,11 @@ class Session(asyncio.Protocol):
     def _release(self) -> None:
         self._discard()
         self._connections.release(self)
+
+    async def _yield_turn(self) -> None:
+        await asyncio.sleep(0)
+        # Perhaps nothing is left to answer, which would be the end of the client's waiting for us.
+        self._pace.await_command()
 
     async def _store(self) -> None:
         transaction = self._open_transaction
