@@ -1,13 +1,15 @@
 """Where log lines go: standard error, as JSON for machines or in columns for a person at a terminal.
 
 Values in log lines come from strangers. Whatever they hold, a line stays one line and moves no terminal's cursor:
-control characters are escaped, and texts have a bounded length.
+control characters are escaped, and texts have a bounded length. A line that cannot be written, to a full disk or to a
+reader that has gone, is lost: no mail may fail for it.
 """
 
 import json
 import logging
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -24,6 +26,7 @@ _CONTROLS_OF_LINES = {code: text for code, text in _CONTROLS.items() if code != 
 
 def log_to(stream: TextIO) -> None:
     """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on."""
+    lines = _Lines(stream)
     if stream.isatty():
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback
@@ -41,10 +44,10 @@ def log_to(stream: TextIO) -> None:
     structlog.configure(
         processors=[*preparation, *presentation],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    libraries = logging.StreamHandler(stream)
+    libraries = logging.StreamHandler(lines)
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *preparation],
@@ -52,6 +55,21 @@ def log_to(stream: TextIO) -> None:
         )
     )
     logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
+
+
+class _Lines:
+    """The stream, without its errors."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

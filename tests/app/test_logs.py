@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import logging
@@ -100,3 +101,15 @@ def test_libraries_log_warnings_in_the_same_form(stream):
 def test_debugging_is_not_logged(stream):
     structlog.get_logger().debug("detail")
     assert stream.getvalue() == ""
+
+
+class FullDisk(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_no_error_of_those_who_log(capsys):
+    log_to(FullDisk())
+    structlog.get_logger().info("mail")
+    logging.getLogger("library").warning("trouble")
+    assert capsys.readouterr().err == ""
