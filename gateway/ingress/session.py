@@ -155,9 +155,15 @@ class Session(asyncio.Protocol):
 
     def abort(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            # Not at once: a task that is cancelled before its first step never runs, its own end included.
+            self._loop.call_soon(self._task.cancel)
         self._refuse(_SHUTDOWN)
-        self._loop.call_later(_LAST_WORD_SECONDS, self._transport.abort)
+        self._loop.call_later(_LAST_WORD_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._transport.abort()
+        # asyncio does not report the loss of a connection whose handshake was not completed.
+        self.connection_lost(None)
 
     def _refuse(self, reply: Reply) -> None:
         self._connection.close(reply)
@@ -254,9 +260,7 @@ class Session(asyncio.Protocol):
             await work
         except (TlsFailedError, ProxyHeaderError) as error:
             records.connection_failed(self._id, self._client, error)
-            self._transport.abort()
-            # asyncio does not report the loss of a connection whose handshake failed.
-            self.connection_lost(None)
+            self._cut_off()
         except Exception:  # noqa: BLE001  # as in _pump, of which this is the part that takes time
             self._break()
         finally:
@@ -378,9 +382,9 @@ class Session(asyncio.Protocol):
             self._refuse(_LATE)
 
     def _break(self) -> None:
-        records.session_broken(self._id, self._client)
         self._connection.close(_INTERNAL)
         self._discard()
+        records.session_broken(self._id, self._client)
 
     # What each event leads to; what takes time is returned to be run.
     _HANDLERS: ClassVar[dict[type[Event], Callable[["Session", Any], Coroutine[Any, Any, None] | None]]] = {

@@ -175,9 +175,12 @@ class ServerConnection:
         """Say a last reply and end the session; what was received of an open transaction is void."""
         if self.state is State.CLOSED:
             return
+        if self._question is not None:
+            # Perhaps the owner has not read it yet, and must not act on what it can no longer answer.
+            self._events.clear()
+            self._question = None
         self.reset_transaction()
         self._write(reply)
-        self._question = None
         self._payload = None
         self._octets, self._position = b"", 0
         self.step(Cause.CLOSED)

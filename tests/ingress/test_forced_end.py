@@ -1,0 +1,142 @@
+"""What a shutdown that has run out of patience leaves behind: nothing, whatever the sessions were doing."""
+
+import asyncio
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from gateway.delivery import Destination, Route, Routes
+from gateway.ingress import Listener, ListenerSettings
+from gateway.ingress.connections import Connections
+from gateway.ingress.session import Session
+from gateway.smtp import SMTP, Limits, Policy, extension_table
+from gateway.testing import MemoryConnector
+
+_WITHIN_SECONDS = 5.0
+
+
+def settings(tmp_path, **changed):
+    changed.setdefault("extensions", extension_table(Policy(message_octets=10_000_000, starttls="tls" in changed)))
+    return ListenerSettings(
+        name="mx",
+        hostname="mx.example.com",
+        dialect=SMTP,
+        limits=Limits(message_octets=10_000_000),
+        spool=tmp_path,
+        **changed,
+    )
+
+
+def routes(connector):
+    destination = Destination(connector, name="memory", metadata="preserve", deadline_seconds=60.0, max_in_flight=8)
+    return Routes([Route(recipients=("*",), destinations=(destination,))], hostname="mx.example.com")
+
+
+@pytest.fixture
+def tls_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("mx.example.com").configure_cert(context)
+    return context
+
+
+async def start(listener):
+    ((host, port),) = await listener.listen_tcp("127.0.0.1", 0)
+    return await asyncio.open_connection(host, port)
+
+
+async def stop_at_once(listener):
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        await listener.stop(seconds=0)
+
+
+async def test_a_client_that_never_begins_its_handshake_does_not_hold_up_the_end(tmp_path, tls_context):
+    listener = Listener(settings(tmp_path, tls=tls_context, implicit_tls=True), routes(MemoryConnector()))
+    _, writer = await start(listener)
+    await stop_at_once(listener)
+    writer.close()
+
+
+async def test_a_client_that_stops_after_starttls_does_not_hold_up_the_end(tmp_path, tls_context):
+    listener = Listener(settings(tmp_path, tls=tls_context), routes(MemoryConnector()))
+    reader, writer = await start(listener)
+    writer.write(b"EHLO c.example\r\n")
+    await reader.readuntil(b"250 HELP\r\n")
+    writer.write(b"STARTTLS\r\n")
+    await reader.readuntil(b"ready for TLS\r\n")
+    await stop_at_once(listener)
+    writer.close()
+
+
+class _Wire(asyncio.Transport):
+    """A transport whose other end is the test."""
+
+    def __init__(self):
+        super().__init__({"peername": ("192.0.2.1", 1)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, octets):
+        self.written += octets
+
+    def close(self):
+        self.closed = True
+
+    def abort(self):
+        self.closed = True
+
+    def pause_reading(self): ...
+
+    def resume_reading(self): ...
+
+
+async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
+    connector = MemoryConnector()
+    connector.hold()
+    connections = Connections(maximum=10, maximum_per_client=10)
+    session, wire = Session(settings(tmp_path), routes(connector), connections), _Wire()
+    session.connection_made(wire)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
+    # The task of the delivery exists now, and has not made a step.
+    session.abort()
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        await connections.drain(seconds=0)
+    assert wire.written.endswith(b"421 4.3.2 shutting down, try again later\r\n")
+    assert (connector.in_flight, connector.mails) == (0, {})
+
+
+async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_path):
+    connector = MemoryConnector()
+    connections = Connections(maximum=10, maximum_per_client=10)
+    session, wire = Session(settings(tmp_path), routes(connector), connections), _Wire()
+    session.connection_made(wire)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n")
+    # Enough to be moved to a file; the end of the mail is in the same octets.
+    session.data_received(b"x" * 998 * 300 + b"\r\n.\r\n")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        await connections.drain(seconds=0)
+    assert wire.written.endswith(b"421 4.3.2 shutting down, try again later\r\n")
+    assert connector.mails == {}
+
+
+async def test_an_authenticator_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.ingress.authentication._SECONDS", 0.05)
+    answer = threading.Event()
+    extensions = extension_table(
+        Policy(message_octets=10_000_000, authentication=True, authentication_without_tls=True)
+    )
+    listener = Listener(
+        settings(tmp_path, extensions=extensions, authenticator=lambda *_: answer.wait()), routes(MemoryConnector())
+    )
+    reader, writer = await start(listener)
+    try:
+        writer.write(b"EHLO c.example\r\nAUTH PLAIN AGEAYg==\r\n")
+        async with asyncio.timeout(_WITHIN_SECONDS):
+            await reader.readuntil(b"250 HELP\r\n")
+            assert await reader.readline() == b"454 4.7.0 authentication is not available now\r\n"
+    finally:
+        answer.set()
+        writer.close()
+        await stop_at_once(listener)
