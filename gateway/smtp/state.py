@@ -101,7 +101,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
     # RFC 3207 §4.2: after the handshake the server knows nothing any more, the hello included.
     State.NEGOTIATING_TLS: {Cause.TLS_ESTABLISHED: State.START, Cause.CLOSED: State.CLOSED},
     State.AUTHENTICATING: {Cause.AUTH_ENDED: State.READY, Cause.CLOSED: State.CLOSED},
-    State.CLOSED: {Cause.CLOSED: State.CLOSED},
+    State.CLOSED: {},
 }
 
 

@@ -18,6 +18,7 @@ from gateway.codec.avro_schema import SCHEMA as AVRO_SCHEMA
 from gateway.connector import Receipt
 from gateway.envelope import SCHEMA, Envelope
 from tests.project.configuration import CONNECTORS, config_json_schema, configuration_page, connector_page
+from tests.project.state_diagram import state_diagram_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +40,7 @@ def envelope_avro_schema() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration_page,
     **{f"docs/connectors/{name}.md": partial(connector_page, name) for name in CONNECTORS},
+    "docs/state-diagram.md": state_diagram_page,
     "schemas/config.v1.schema.json": config_json_schema,
     "schemas/envelope.v1.avsc": envelope_avro_schema,
     "schemas/envelope.v1.schema.json": envelope_json_schema,

@@ -111,7 +111,7 @@ def test_the_true_end_is_found_behind_every_look_alike():
     assert owner.connection.state is State.READY
 
 
-@pytest.mark.parametrize("look_alike", filter(has_bare_line_end, LOOK_ALIKES))
+@pytest.mark.parametrize("look_alike", list(filter(has_bare_line_end, LOOK_ALIKES)))
 def test_a_bare_line_end_in_a_command_ends_the_session_at_every_split(look_alike):
     stream = b"NOOP" + look_alike + b"NOOP\r\nQUIT\r\n"
     whole = converse_commands(stream)
