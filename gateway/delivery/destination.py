@@ -1,7 +1,7 @@
 """A destination: one configured connector, with everything that holds for whichever connector it is."""
 
 import asyncio
-from typing import Literal
+from typing import Literal, cast
 
 import structlog
 
@@ -38,24 +38,33 @@ class Destination:
         """The connector's receipt for `mail`.
 
         Raises DeliveryFailure: the connector's own, a transient one when the deadline has passed (waiting for a place
-        counts), and a transient one for any other exception.
+        counts), and a transient one for any other exception and for anything that is no receipt.
         """
         deadline = asyncio.timeout(self._deadline_seconds)
         try:
             async with deadline, self._places:
-                return await self._connector.emit(await self._form(mail))
+                return _receipt(await self._connector.emit(await self._form(mail)))
         except DeliveryFailure:
             raise
+        except asyncio.CancelledError as error:
+            if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
+                raise
+            # Nobody cancelled this task: the connector let out what became of something within it.
+            raise self._broken_contract(mail, error) from error
         except Exception as error:
             if deadline.expired():
                 cause = f"no answer within {self._deadline_seconds:g} seconds"
                 raise TransientFailure(
                     DESTINATION_UNRESPONSIVE, "the destination did not answer in time", cause=cause
                 ) from error
-            # One of two places that catch everything. A connector that breaks its contract must not cost a session, and
-            # nothing is known of the mail, so the client has to keep it. Cancellation is no Exception and goes on.
-            _log.exception("a connector raised what it may not raise", connector=self.name, id=mail.envelope.id)
-            raise TransientFailure(LOCAL_ERROR, "the mail could not be delivered now", cause=repr(error)) from error
+            # One of two places that catch everything.
+            raise self._broken_contract(mail, error) from error
+
+    def _broken_contract(self, mail: Mail, error: BaseException) -> TransientFailure:
+        # A connector that breaks its contract must not cost a session, and nothing is known of the mail, so the client
+        # has to keep it.
+        _log.error("a connector broke its contract", connector=self.name, id=mail.envelope.id, exc_info=error)
+        return TransientFailure(LOCAL_ERROR, "the mail could not be delivered now", cause=repr(error))
 
     async def _form(self, mail: Mail) -> Mail:
         if not self._flattens:
@@ -64,3 +73,10 @@ class Destination:
             return flatten(mail)
         # Flattening digests the content.
         return await in_thread(lambda _: flatten(mail))
+
+
+def _receipt(answer: object) -> Receipt:
+    # A type checker says so of our own connectors; a 250 for a mail that nobody has is too much to leave to it.
+    if not isinstance(answer, Receipt):
+        raise TypeError(f"emit returned {answer!r} and no Receipt")
+    return answer

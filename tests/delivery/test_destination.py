@@ -89,7 +89,7 @@ async def test_any_other_exception_is_a_transient_failure_and_its_cause_is_logge
     assert caught.value.text == "the mail could not be delivered now"
     assert caught.value.cause == repr(bug)
     assert caught.value.__cause__ is bug
-    assert [(log["connector"], log["log_level"], log["exc_info"]) for log in logs] == [("memory", "error", True)]
+    assert [(log["connector"], log["log_level"], log["exc_info"]) for log in logs] == [("memory", "error", bug)]
 
 
 async def test_the_deadline_ends_an_emit_that_hangs(connector):
@@ -138,6 +138,31 @@ async def test_a_cancellation_is_not_swallowed(connector):
     with pytest.raises(asyncio.CancelledError):
         await delivery
     assert connector.in_flight == 0
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_transient_failure():
+    class Careless(MemoryConnector):
+        async def emit(self, mail):
+            answer = asyncio.get_running_loop().create_future()
+            answer.cancel()
+            return await answer
+
+    with structlog.testing.capture_logs() as logs, pytest.raises(TransientFailure) as caught:
+        await destination(Careless()).deliver(plain_mail())
+    assert caught.value.status == LOCAL_ERROR
+    assert [log["connector"] for log in logs] == ["memory"]
+
+
+@pytest.mark.parametrize("answer", [None, True, "stored"])
+async def test_what_is_no_receipt_does_not_count_as_one(answer):
+    class Vague(MemoryConnector):
+        async def emit(self, mail):
+            return answer
+
+    with structlog.testing.capture_logs() as logs, pytest.raises(TransientFailure) as caught:
+        await destination(Vague()).deliver(plain_mail())
+    assert caught.value.status == LOCAL_ERROR
+    assert [log["connector"] for log in logs] == ["memory"]
 
 
 async def test_a_receipt_that_comes_despite_the_deadline_is_not_thrown_away(connector):
