@@ -3,6 +3,7 @@
 import asyncio
 from functools import cached_property
 
+import structlog
 from aiokafka.structs import RecordMetadata
 
 from connectors.kafka import failures
@@ -21,9 +22,13 @@ from gateway.template import Template
 
 __all__ = ["KafkaConnector"]
 
+_log = structlog.get_logger(__name__)
+
 _BYTES_IN_FLIGHT = 64 * 1024 * 1024
 # Another connector's limit on emits is not known here; this is below that of each of ours.
 _CLAIM_CHECKS_AT_ONCE = 8
+# A gateway starts without brokers that hang, however many there are: whoever opens a connector has some patience only.
+_OPENING_SECONDS = 15.0
 # Whoever waits for `emit` gives up at the deadline, without a cause to tell; so this gives up a little before.
 _SHARE_OF_DEADLINE = 0.9
 
@@ -43,7 +48,7 @@ class KafkaConnector:
     async def open(self) -> None:
         """Connect, and see whether the topic exists, where there is but one. Raises PermanentFailure.
 
-        Brokers that are down or hang are no failure.
+        Brokers that are down or hang are no failure: it is noted, and each mail will be told.
         """
         topic = Template(self._settings.topic)
         if self._settings.schema_registry_url:
@@ -54,11 +59,16 @@ class KafkaConnector:
                 tls=self._credentials.registry_tls,
             )
         try:
-            await (self._producer.find(topic.text) if topic.is_constant else self._producer.connect())
+            async with asyncio.timeout(_OPENING_SECONDS):
+                await (self._producer.find(topic.text) if topic.is_constant else self._producer.connect())
+        except TimeoutError:
+            cause = f"no answer within {_OPENING_SECONDS:g} seconds"
+            _log.warning("the brokers are not ready", connector=self._settings.name, cause=cause)
         except TransientFailure as failure:
             if failure.status == failures.MISCONFIGURED:
                 await self.close()
                 raise failures.unusable(failure.cause) from failure
+            _log.warning("the brokers are not ready", connector=self._settings.name, cause=failure.cause)
 
     async def emit(self, mail: Mail) -> Receipt:
         """Send `mail`. Raises TransientFailure (4.4.1, 4.4.2, 4.3.5, 4.3.0) and PermanentFailure (5.3.4).

@@ -136,6 +136,14 @@ async def test_a_server_that_never_answers_holds_up_the_start_a_few_seconds_at_m
     assert time.monotonic() - began < 7
 
 
+async def test_many_servers_that_never_answer_do_not_stop_the_start(start, silent, monkeypatch):
+    monkeypatch.setattr("connectors.kafka.connector._OPENING_SECONDS", 0.05)
+    began = time.monotonic()
+    connector = await start("mail", bootstrap_servers=[silent] * 10)
+    assert time.monotonic() - began < 4
+    await connector.close()
+
+
 async def test_a_topic_that_does_not_exist_stops_the_start_where_it_is_the_only_one(kafka, start):
     with pytest.raises(PermanentFailure, match="does not exist on the brokers; create it"):
         await start("no-such-topic")
