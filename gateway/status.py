@@ -12,8 +12,10 @@ __all__ = [
     "LOCAL_ERROR",
     "MESSAGE_REFUSED",
     "MESSAGE_TOO_BIG",
+    "MISCONFIGURED",
     "ROUTING_LOOP",
     "STORAGE_FULL",
+    "UNUSABLE",
     "Status",
 ]
 
@@ -45,6 +47,10 @@ class Status:
 DELIVERED = Status(2, 0, 0)
 LOCAL_ERROR = Status(4, 3, 0)
 STORAGE_FULL = Status(4, 3, 1)
+# X.3.5, "system incorrectly configured": for a mail, which can be delivered once an operator has mended that, and for a
+# connector, which cannot be opened before.
+MISCONFIGURED = Status(4, 3, 5)
+UNUSABLE = Status(5, 3, 5)
 DESTINATION_UNREACHABLE = Status(4, 4, 1)
 DESTINATION_UNRESPONSIVE = Status(4, 4, 2)
 BAD_DESTINATION_MAILBOX = Status(5, 1, 1)

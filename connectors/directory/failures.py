@@ -4,12 +4,9 @@ import errno
 from pathlib import Path
 
 from gateway.connector import PermanentFailure, TransientFailure
-from gateway.status import LOCAL_ERROR, STORAGE_FULL, Status
+from gateway.status import LOCAL_ERROR, STORAGE_FULL, UNUSABLE
 
 __all__ = ["from_os_error", "is_full", "unusable"]
-
-# RFC 3463 §3.4, X.3.5: system incorrectly configured.
-_MISCONFIGURED = Status(5, 3, 5)
 
 
 def is_full(error: OSError) -> bool:
@@ -27,4 +24,4 @@ def from_os_error(error: OSError) -> TransientFailure:
 def unusable(path: Path, error: OSError) -> PermanentFailure:
     """The failure of an archive that cannot be opened at `path`."""
     cause = f"{path} cannot hold the archive: {error.strerror}; set `path` to a directory that this user may write in"
-    return PermanentFailure(_MISCONFIGURED, "the archive cannot be opened", cause=cause)
+    return PermanentFailure(UNUSABLE, "the archive cannot be opened", cause=cause)

@@ -10,12 +10,10 @@ from pydantic import SecretStr
 from connectors.http.settings import BEARER_TOKEN, HttpSettings
 from connectors.http.signature import SecretError, decode_secret
 from gateway.connector import PermanentFailure
-from gateway.status import Status
+from gateway.status import UNUSABLE
 
 __all__ = ["Credentials", "read_credentials"]
 
-# RFC 3463 §3.4, X.3.5: system incorrectly configured.
-_MISCONFIGURED = Status(5, 3, 5)
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
@@ -92,4 +90,4 @@ def _read(path: Path) -> str:
 
 
 def _unusable(path: Path | str | None, why: str) -> PermanentFailure:
-    return PermanentFailure(_MISCONFIGURED, "the destination is not configured correctly", cause=f"{path}: {why}")
+    return PermanentFailure(UNUSABLE, "the destination is not configured correctly", cause=f"{path}: {why}")

@@ -14,14 +14,12 @@ from typing import Annotated
 import msgspec
 
 from gateway.connector import PermanentFailure, Receipt, TransientFailure
-from gateway.status import ADMINISTRATIVE_REFUSAL, LOCAL_ERROR, MESSAGE_TOO_BIG, Status
+from gateway.status import ADMINISTRATIVE_REFUSAL, LOCAL_ERROR, MESSAGE_TOO_BIG, MISCONFIGURED
 
 __all__ = ["ANSWER_LIMIT", "Answer", "receipt"]
 
 ANSWER_LIMIT = 64 * 1024
 
-# RFC 3463 §3.4, X.3.5: system incorrectly configured.
-_MISCONFIGURED = Status(4, 3, 5)
 _TRY_LATER = frozenset({408, 425, 429})
 _CONTENT_TOO_LARGE = 413
 
@@ -57,7 +55,7 @@ def receipt(answer: Answer, *, id: str, connector: str) -> Receipt:  # noqa: A00
     if status < 400:
         target = f" to {_printable(answer.location)}" if answer.location else ""
         raise TransientFailure(
-            _MISCONFIGURED,
+            MISCONFIGURED,
             "the destination is not configured correctly, try again later",
             cause=f"HTTP {status}{target}, which is not followed: set url to where the consumer really is",
         )

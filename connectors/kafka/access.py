@@ -16,6 +16,7 @@ from connectors.kafka.credentials import Credentials
 from connectors.kafka.session import Session
 from connectors.kafka.settings import KafkaSettings
 from gateway.connector import DeliveryFailure
+from gateway.status import MISCONFIGURED
 
 __all__ = ["connect"]
 
@@ -82,5 +83,5 @@ async def _first_that_answers(servers: tuple[str, ...], access: dict[str, Any]) 
         else:
             return server
     # A refused login tells more than a broker that is down.
-    worst = min(refusals, key=lambda refusal: refusal.status != failures.MISCONFIGURED)
+    worst = min(refusals, key=lambda refusal: refusal.status != MISCONFIGURED)
     raise type(worst)(worst.status, worst.text, cause="; ".join(refusal.cause for refusal in refusals))

@@ -17,7 +17,7 @@ from connectors.kafka.session import Session
 from connectors.kafka.settings import KafkaSettings
 from gateway.connector import Connector, Mail, Receipt, TransientFailure
 from gateway.envelope import ContentReference, Envelope
-from gateway.status import LOCAL_ERROR
+from gateway.status import LOCAL_ERROR, MISCONFIGURED
 from gateway.template import Template
 
 __all__ = ["KafkaConnector"]
@@ -65,7 +65,7 @@ class KafkaConnector:
             cause = f"no answer within {_OPENING_SECONDS:g} seconds"
             _log.warning("the brokers are not ready", connector=self._settings.name, cause=cause)
         except TransientFailure as failure:
-            if failure.status == failures.MISCONFIGURED:
+            if failure.status == MISCONFIGURED:
                 await self.close()
                 raise failures.unusable(failure.cause) from failure
             _log.warning("the brokers are not ready", connector=self._settings.name, cause=failure.cause)

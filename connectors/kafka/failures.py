@@ -9,13 +9,16 @@ import ssl
 from aiokafka import errors
 
 from gateway.connector import DeliveryFailure, PermanentFailure, TransientFailure
-from gateway.status import DESTINATION_UNREACHABLE, DESTINATION_UNRESPONSIVE, LOCAL_ERROR, MESSAGE_TOO_BIG, Status
+from gateway.status import (
+    DESTINATION_UNREACHABLE,
+    DESTINATION_UNRESPONSIVE,
+    LOCAL_ERROR,
+    MESSAGE_TOO_BIG,
+    MISCONFIGURED,
+    UNUSABLE,
+)
 
-__all__ = ["MISCONFIGURED", "from_error", "misconfigured", "silent", "too_large", "unreachable", "unusable"]
-
-# RFC 3463 §3.4, X.3.5: "system incorrectly configured".
-MISCONFIGURED = Status(4, 3, 5)
-_UNUSABLE = Status(5, 3, 5)
+__all__ = ["from_error", "misconfigured", "silent", "too_large", "unreachable", "unusable"]
 
 _UNREACHABLE = (
     errors.BrokerNotAvailableError,
@@ -85,4 +88,4 @@ def too_large(cause: str) -> PermanentFailure:
 
 def unusable(cause: str) -> PermanentFailure:
     """The connector cannot be opened until the operator has mended something."""
-    return PermanentFailure(_UNUSABLE, "the connector cannot be opened", cause=cause)
+    return PermanentFailure(UNUSABLE, "the connector cannot be opened", cause=cause)

@@ -9,6 +9,7 @@ from connectors.s3.message_layout import MessageLayout
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Threads
 from gateway.connector import Mail, Receipt, TransientFailure
+from gateway.status import MISCONFIGURED
 
 __all__ = ["S3Connector"]
 
@@ -39,7 +40,7 @@ class S3Connector:
         try:
             await self._threads.run(lambda _: bucket.check())
         except TransientFailure as failure:
-            if failure.status == failures.MISCONFIGURED:
+            if failure.status == MISCONFIGURED:
                 raise failures.unusable(settings.bucket, failure) from failure
             _log.warning("the object store is not ready", connector=settings.name, cause=failure.cause)
 

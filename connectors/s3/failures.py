@@ -35,14 +35,12 @@ from gateway.status import (
     LOCAL_ERROR,
     MESSAGE_REFUSED,
     MESSAGE_TOO_BIG,
+    MISCONFIGURED,
     STORAGE_FULL,
-    Status,
+    UNUSABLE,
 )
 
-__all__ = ["MISCONFIGURED", "code_of", "is_worth_retrying", "translated", "unusable"]
-
-# RFC 3463 §3.4, X.3.5: "System incorrectly configured".
-MISCONFIGURED = Status(4, 3, 5)
+__all__ = ["code_of", "is_worth_retrying", "translated", "unusable"]
 
 _REFUSED_AS_TOO_LARGE = {"EntityTooLarge", "MaxMessageLengthExceeded"}
 _FOR_THE_OPERATOR = {
@@ -108,7 +106,7 @@ def unusable(bucket: str, failure: TransientFailure) -> PermanentFailure:
     elif isinstance(error, _NO_CREDENTIALS):
         advice = "set `access_key_id` and `secret_access_key`, or give the SDK credentials in one of its own ways"
     cause = f"the bucket {bucket!r} cannot be used: {advice} ({failure.cause})"
-    return PermanentFailure(Status(5, 3, 5), "the archive cannot be opened", cause=cause)
+    return PermanentFailure(UNUSABLE, "the archive cannot be opened", cause=cause)
 
 
 @contextmanager
