@@ -18,7 +18,7 @@ MEMORY_OCTETS = 256 * 1024
 
 
 class ContentBuilder:
-    """Builds one Content. `directory` is where the file of large content lies."""
+    """Builds one Content, which is there until `discard`. `directory` is where the file of large content lies."""
 
     __slots__ = ("_blocks", "_digest", "_directory", "_failure", "_file", "_pending", "size")
 
@@ -59,15 +59,13 @@ class ContentBuilder:
             raise self._failure
         if self._file is not None:
             await self.flush()
-            file, self._file = self._file, None
-            assert file is not None  # noqa: S101  # flush does not close it
-            return Content(file=file), self._digest.hexdigest()
+            return Content(file=self._file), self._digest.hexdigest()
         octets = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         self._digest.update(octets)
         return Content(octets), self._digest.hexdigest()
 
     def discard(self) -> None:
-        """Give everything up."""
+        """Give everything up, the finished content too."""
         self._blocks.clear()
         if self._file is not None:
             self._file.close()

@@ -19,10 +19,8 @@ async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: t
     """
     started = time.monotonic()
     outcomes: tuple[RecipientOutcome, ...] = ()
-    content = None
     try:
         mail = await transaction.complete(extensions)
-        content = mail.content
         outcomes = await submit(mail, transaction.routes)
         replies = acknowledge(dialect, transaction.id, outcomes)
     except OSError as error:
@@ -32,8 +30,6 @@ async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: t
         replies = _for_all(refuse(transaction.id, failure), transaction, dialect)
     finally:
         transaction.content.discard()
-        if content is not None:
-            content.close()
     records.mail_answered(transaction, outcomes, replies, seconds=time.monotonic() - started)
     return replies
 

@@ -81,8 +81,9 @@ class Transaction:
         self._chunks.append(size)
 
     async def complete(self, extensions: tuple[str, ...]) -> Mail:
-        """The mail. `extensions` are the EHLO keywords of the extensions that the transaction used.
+        """The mail, whose content is there until `content.discard`.
 
+        `extensions` are the EHLO keywords of the extensions that the transaction used.
         Raises OSError when the content cannot be stored, and PermanentFailure when the mail has gone in a circle.
         """
         content, sha256 = await self.content.finish()
@@ -103,7 +104,6 @@ class Transaction:
         )
         metadata = read_metadata(with_own_trace(own, received), trusted=session.trusted)
         if count_received(headers) + count_received(metadata.trace) > _MAXIMUM_HOPS:
-            content.close()
             raise PermanentFailure(ROUTING_LOOP, "too many hops, this mail goes in a circle")
         envelope = Envelope(
             id=self.id,
