@@ -18,6 +18,7 @@ from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_
 from gateway.ingress.authentication import is_authentic
 from gateway.ingress.connections import Connections
 from gateway.ingress.handover import hand_over
+from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
 from gateway.ingress.settings import ListenerSettings
@@ -40,7 +41,7 @@ from gateway.smtp import (
     Waiting,
 )
 
-__all__ = ["Session", "TlsFailedError"]
+__all__ = ["Session"]
 
 _AUTHENTICATED = Reply.of(235, "2.7.0", "authentication successful")
 _BAD_CREDENTIALS = Reply.of(535, "5.7.8", "authentication failed")
@@ -49,7 +50,6 @@ _LATE = Reply.of(421, "4.4.2", "too slow, closing")
 _SHUTDOWN = Reply.of(421, "4.3.2", "shutting down, try again later")
 _INTERNAL = Reply.of(421, "4.3.0", "local error, closing")
 
-_HANDSHAKE_SECONDS = 30.0
 _PROXY_SECONDS = 10.0
 # How long a client that is cut off has to read why.
 _LAST_WORD_SECONDS = 1.0
@@ -57,10 +57,6 @@ _LAST_WORD_SECONDS = 1.0
 _EVENTS_PER_TURN = 32
 # The states in which a client has nothing to lose when the session ends.
 _IDLE = (State.START, State.READY, State.AUTHENTICATING, State.RESET_NEEDED)
-
-
-class TlsFailedError(Exception):
-    """The TLS handshake did not succeed."""
 
 
 class Session(asyncio.Protocol):
@@ -79,6 +75,8 @@ class Session(asyncio.Protocol):
         self._proxy: Proxy | None = None
         self._proxy_header: ProxyHeader | None = None
         self._tls: Tls | None = None
+        # What came of a handshake before it could begin; None where no handshake is to come first.
+        self._early: bytes | None = b"" if settings.implicit_tls else None
         self._transaction: Transaction | None = None
         self._task: asyncio.Task[None] | None = None
         self._output_blocked = False
@@ -112,10 +110,13 @@ class Session(asyncio.Protocol):
     def data_received(self, octets: bytes) -> None:
         if self._proxy_header is not None:
             self._proxy_header.feed(octets)
-            return
-        self._connection.receive_data(octets)
-        if self._task is None:
-            self._pump(len(octets))
+        elif self._early is not None:
+            # uvloop reads a new connection although `connection_made` told it not to.
+            self._early += octets
+        else:
+            self._connection.receive_data(octets)
+            if self._task is None:
+                self._pump(len(octets))
 
     def eof_received(self) -> bool:
         # A client that closes only its own side still gets the replies to what it sent; then the connection ends. TLS
@@ -327,11 +328,13 @@ class Session(asyncio.Protocol):
             if announced is not None:
                 self._proxy = Proxy(address=self._client.address, port=self._client.port)
                 self._client = announced
-            if rest and self._settings.implicit_tls:
-                raise ProxyHeaderError("the PROXY header and the TLS handshake came in one packet")
-            self._connection.receive_data(rest)
-        if self._settings.implicit_tls:
-            await self._handshake()
+            if self._early is None:
+                self._connection.receive_data(rest)
+            else:
+                self._early = rest
+        if self._early is not None:
+            early, self._early = self._early, None
+            await self._handshake(early)
             self._connection.tls_established()
         self._connection.greet()
 
@@ -340,26 +343,15 @@ class Session(asyncio.Protocol):
         self._transport.write(output)
         if self._connection.has_more_octets:
             raise TlsFailedError("octets in clear came behind STARTTLS")
-        await self._handshake()
+        await self._handshake(b"")
         self._connection.tls_established()
         self._pace.await_command()
 
-    async def _handshake(self) -> None:
-        try:
-            transport = await self._loop.start_tls(
-                self._transport,
-                self,
-                cast("ssl.SSLContext", self._settings.tls),
-                server_side=True,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-            )
-        except (OSError, ssl.SSLError) as error:
-            raise TlsFailedError(str(error) or "the handshake did not complete") from error
-        if transport is None:
-            raise TlsFailedError("the client left during the handshake")
-        self._transport = transport
+    async def _handshake(self, early: bytes) -> None:
+        context = cast("ssl.SSLContext", self._settings.tls)
+        self._transport = await shake_hands(self._transport, self, context, early=early)
         self._transport.pause_reading()
-        cipher, version, _ = transport.get_extra_info("cipher")
+        cipher, version, _ = self._transport.get_extra_info("cipher")
         self._tls = Tls(version=version, cipher=cipher)
 
     # The end
