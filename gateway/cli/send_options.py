@@ -136,6 +136,10 @@ def read_login(
         password = lines[0] if lines else ""
     if not password:
         raise OptionError(f"there is no password for --auth-user; use --auth-password-file or set {PASSWORD_VARIABLE}")
+    try:
+        (user + password).encode()
+    except UnicodeEncodeError:
+        raise OptionError("--auth-user: the user and the password must be UTF-8 (RFC 4616 §2)") from None
     return Login(user=user, password=password)
 
 

@@ -17,9 +17,10 @@ __all__ = ["PasswordFile", "PasswordFileError", "hash_password"]
 # N = 2^14, r = 8, p = 1: about 50 ms and 16 MiB for each attempt.
 _LOG_N, _R, _P = 14, 8, 1
 _SCHEME = "$scrypt$"
-_MEMORY = 64 * 1024 * 1024
-# No costlier hash than this is read from a file: the file decides how long an attempt keeps a thread busy.
+# No costlier hash than this is read from a file: the file decides how long an attempt keeps a thread busy. OpenSSL has
+# to be allowed the memory for it, which is 128 MiB and a little.
 _MAXIMUM_LOG_N = 17
+_MAXIMUM_MEMORY = 256 * 1024 * 1024
 
 
 class PasswordFileError(ValueError):
@@ -41,6 +42,8 @@ class PasswordFile:
             if not line.strip() or line.startswith("#"):
                 continue
             login, separator, hash_ = line.partition(":")
+            if login.encode() in self._hashes:
+                raise PasswordFileError(f"{path}:{number}: {login} has a password already; remove one of the two lines")
             try:
                 self._hashes[login.encode()] = _parse(hash_.strip() if login and separator else "")
             except ValueError as error:
@@ -73,7 +76,7 @@ def _parse(text: str) -> tuple[int, bytes, bytes]:
 
 
 def _scrypt(password: bytes, salt: bytes, log_n: int) -> bytes:
-    return hashlib.scrypt(password, salt=salt, n=1 << log_n, r=_R, p=_P, maxmem=4 * _MEMORY, dklen=32)
+    return hashlib.scrypt(password, salt=salt, n=1 << log_n, r=_R, p=_P, maxmem=_MAXIMUM_MEMORY, dklen=32)
 
 
 def _encode(octets: bytes) -> str:

@@ -586,6 +586,12 @@ def test_a_trace_that_is_none_is_told(send, file, octets, why):
     assert why in sentence(outcome)
 
 
+def test_a_password_that_no_server_could_read_is_told(send, file):
+    outcome = send("--auth-user", "me", "--auth-password-file", file(b"gr\xfc\xdf\n"))
+    assert outcome.exit_code == 2
+    assert sentence(outcome) == "--auth-user: the user and the password must be UTF-8 (RFC 4616 §2)"
+
+
 def test_a_ca_file_without_certificates_is_told(send, file):
     outcome = send("--tls", "starttls", "--ca-file", file(b"nothing\n", "ca"))
     assert outcome.exit_code == 2
