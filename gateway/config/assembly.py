@@ -18,6 +18,7 @@ from gateway.config.model import Gateway, Listener, Route
 from gateway.config.sentences import Fault, did_you_mean, faults
 from gateway.config.values import TcpBind, UnixBind, parse_bind
 from gateway.connector import ConnectorSettings, ConnectorType
+from gateway.delivery import PatternError, covering, parse_pattern
 
 __all__ = ["Config", "ConfiguredConnector", "assemble"]
 
@@ -58,6 +59,7 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     found += _repeated_names("connector", connector_tables)
     found += _repeated_binds(listener_tables)
     found += _passwords_in_clear(listener_tables)
+    found += _recipients_taken_earlier(route_tables)
     found += _unknown_destinations(route_tables, connector_tables)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
@@ -153,6 +155,25 @@ def _passwords_in_clear(listeners: list[Table]) -> Iterator[Fault]:
                 ("listener", index, "authentication"),
                 "AUTH is offered under TLS only; add [listener.tls], or set allow_without_tls = true",
             )
+
+
+def _recipients_taken_earlier(routes: list[Table]) -> Iterator[Fault]:
+    earlier: dict[object, str] = {}
+    for index, table in enumerate(routes):
+        patterns = table.get("recipients")
+        own: dict[object, str] = {}
+        for position, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            try:
+                key = parse_pattern(pattern if isinstance(pattern, str) else "")
+            except PatternError:
+                continue
+            own[key] = pattern
+            if wider := next((earlier[other] for other in covering(key) if other in earlier), ""):
+                yield Fault(
+                    ("route", index, "recipients", position),
+                    f'"{pattern}" is never reached: an earlier route takes "{wider}", and the first that matches counts',
+                )
+        earlier |= own
 
 
 def _unknown_destinations(routes: list[Table], connectors: list[Table]) -> Iterator[Fault]:

@@ -25,6 +25,9 @@ class Fault:
 def faults(error: ValidationError, table: Mapping[str, Any], model: type[BaseModel], path: KeyPath) -> Iterator[Fault]:
     """What pydantic found wrong with `table`, which stands at `path` and should have been a `model`."""
     for details in error.errors(include_url=False):
+        if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
+            # pydantic counts the elements that are right; what is wrong with the others is told anyway.
+            continue
         keys = _keys(details["loc"], table)
         yield Fault((*path, *keys), _sentence(details, keys, model))
 
@@ -59,6 +62,7 @@ _FORMS = {
     "greater_than_equal": "must be at least {ge}, not {value}",
     "less_than": "must be less than {lt}, not {value}",
     "less_than_equal": "must be at most {le}, not {value}",
+    "path_not_file": "there is no such file",
     "literal_error": "must be {expected}, not {value}",
     "string_pattern_mismatch": "must match {pattern}",
     "string_too_long": "must have {max_length} or fewer characters",

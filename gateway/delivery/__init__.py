@@ -2,7 +2,7 @@
 
 from gateway.delivery.destination import Destination
 from gateway.delivery.outcome import Failure, RecipientOutcome
-from gateway.delivery.routes import PatternError, Route, Routes, parse_pattern
+from gateway.delivery.routes import PatternError, Route, Routes, covering, parse_pattern
 from gateway.delivery.submit import submit
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "RecipientOutcome",
     "Route",
     "Routes",
+    "covering",
     "parse_pattern",
     "submit",
 ]

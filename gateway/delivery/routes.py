@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.address import Address, AddressSyntaxError, parse_path
 from gateway.delivery.destination import Destination
 
-__all__ = ["PatternError", "Route", "Routes", "parse_pattern"]
+__all__ = ["PatternError", "Route", "Routes", "covering", "parse_pattern"]
 
 # A local-part, None for any, and a domain: `user@example.org` is ("user", "example.org"), `*@example.org` (None,
 # "example.org"), `*@*.example.org` (None, ".example.org") and `*` (None, "").
@@ -49,10 +49,9 @@ class Routes:
 
     def match(self, address: Address) -> Route | None:
         """The route of `address`; None where there is none, and the recipient has to be refused (550 5.1.1)."""
-        first = min(
-            (number for key in _keys(address, self._hostname) if (number := self._first.get(key)) is not None),
-            default=None,
-        )
+        # RFC 5321 §4.5.1: <Postmaster> without a domain is this host's.
+        one = address.local_part.lower(), (address.domain or self._hostname).lower()
+        first = min((number for key in covering(one) if (number := self._first.get(key)) is not None), default=None)
         return None if first is None else self._routes[first]
 
 
@@ -72,18 +71,18 @@ def parse_pattern(pattern: str) -> _Key:
     return (None if local_part == "*" else address.local_part.lower(), "." * below + address.domain.lower())
 
 
-def _error(pattern: str) -> PatternError:
-    return PatternError(
-        f"{pattern!r} is no recipient pattern; write `user@example.org`, `*@example.org`, `*@*.example.org` or `*`"
-    )
-
-
-def _keys(address: Address, hostname: str) -> Iterator[_Key]:
-    # RFC 5321 §4.5.1: <Postmaster> without a domain is this host's.
-    domain = (address.domain or hostname).lower()
+def covering(key: _Key) -> Iterator[_Key]:
+    """The keys of all patterns that match whatever the pattern with this key matches, itself among them."""
+    domain = key[1]
     yield _EVERYONE
-    yield address.local_part.lower(), domain
+    yield key
     yield None, domain
     while dot := domain.find(".") + 1:
         domain = domain[dot:]
         yield None, f".{domain}"
+
+
+def _error(pattern: str) -> PatternError:
+    return PatternError(
+        f"{pattern!r} is no recipient pattern; write `user@example.org`, `*@example.org`, `*@*.example.org` or `*`"
+    )
