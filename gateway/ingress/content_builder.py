@@ -15,6 +15,8 @@ from gateway.threads import in_thread
 __all__ = ["MEMORY_OCTETS", "ContentBuilder"]
 
 MEMORY_OCTETS = 256 * 1024
+# What Python needs for a block beside its octets: of content in chunks of two octets that is nearly all.
+_BLOCK_OVERHEAD = 64
 
 
 class ContentBuilder:
@@ -34,7 +36,7 @@ class ContentBuilder:
     def write(self, octets: bytes) -> None:
         """Take the next octets. No more may come while the builder is full."""
         self._blocks.append(octets)
-        self._pending += len(octets)
+        self._pending += len(octets) + _BLOCK_OVERHEAD
         self.size += len(octets)
 
     @property

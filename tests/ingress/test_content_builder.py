@@ -51,3 +51,12 @@ async def test_content_that_could_not_be_written_is_never_finished(tmp_path):
     builder.write(b"and more")
     with pytest.raises(FileNotFoundError):
         await builder.finish()
+
+
+async def test_content_in_tiny_pieces_is_small_in_memory_too(tmp_path):
+    builder = ContentBuilder(tmp_path)
+    pieces = 0
+    while not builder.is_full:
+        builder.write(b"xy")
+        pieces += 1
+    assert pieces < MEMORY_OCTETS // 32
