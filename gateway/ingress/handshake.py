@@ -21,6 +21,8 @@ async def shake_hands(
     Raises TlsFailedError.
     """
     loop = asyncio.get_running_loop()
+    # start_tls does so itself, but only in its first step: what came until then would be the protocol's, not its own.
+    transport.pause_reading()
     begun = loop.create_task(
         loop.start_tls(transport, protocol, context, server_side=True, ssl_handshake_timeout=_SECONDS)
     )

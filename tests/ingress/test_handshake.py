@@ -2,7 +2,9 @@
 
 import asyncio
 import ipaddress
+import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 import trustme
@@ -10,6 +12,7 @@ import uvloop
 
 from gateway.delivery import Destination, Route, Routes
 from gateway.ingress import Listener, ListenerSettings
+from gateway.ingress.handshake import shake_hands
 from gateway.smtp import SMTP, Limits, Policy, extension_table
 from gateway.testing import MemoryConnector
 from tests.ingress.early_tls import EarlyTlsClient
@@ -81,3 +84,42 @@ def test_octets_in_clear_before_the_handshake_are_no_commands(runner, settings):
     """Whoever is on the way may put them there; they must not come out behind the handshake as the client's own."""
     with pytest.raises((ssl.SSLError, ConnectionError)):
         runner.run(converse(settings(), b"NOOP\r\n"))
+
+
+class _Clear(asyncio.Protocol):
+    """What is given to the protocol is lost to the handshake."""
+
+    def __init__(self):
+        self.received = b""
+
+    def data_received(self, octets):
+        self.received += octets
+
+
+async def answer_to_a_hello_that_comes_now(context):
+    hello = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="mx.example.com").do_handshake()
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5.0)
+    transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(_Clear, ours)
+
+    async def begin():
+        # The loop sees it before it makes another step.
+        theirs.sendall(hello.read())
+        await shake_hands(transport, protocol, context, early=b"")
+
+    handshake = asyncio.create_task(begin())
+    try:
+        return await asyncio.to_thread(theirs.recv, 1), protocol.received
+    finally:
+        handshake.cancel()
+        await asyncio.gather(handshake, return_exceptions=True)
+        transport.abort()
+        theirs.close()
+
+
+def test_a_hello_that_comes_as_the_handshake_begins_is_heard(runner, settings):
+    answer, lost = runner.run(answer_to_a_hello_that_comes_now(settings().tls))
+    # RFC 8446 §5.1: 22 is the type of a record of the handshake.
+    assert (answer, lost) == (bytes([22]), b"")
