@@ -37,23 +37,30 @@ class Connections:
 
     def admit(self, session: Drainable, client: str) -> Reply | None:
         """Count a session of the client at this address ("" is nobody's); a reply says why it may not stay."""
-        self._sessions[session] = client
-        self._per_client[client] += 1
+        self._sessions[session] = ""
         self._empty.clear()
         if self._draining:
             return _SHUTTING_DOWN
         if len(self._sessions) > self._maximum:
             return _TOO_MANY
-        if client and self._per_client[client] > self._maximum_per_client:
-            return _TOO_MANY_FROM_YOU
+        return self.attribute(session, client)
+
+    def attribute(self, session: Drainable, client: str) -> Reply | None:
+        """Say once whose a session is that was admitted as nobody's, when a proxy has told; as `admit` otherwise."""
+        if client:
+            self._sessions[session] = client
+            self._per_client[client] += 1
+            if self._per_client[client] > self._maximum_per_client:
+                return _TOO_MANY_FROM_YOU
         return None
 
     def release(self, session: Drainable) -> None:
         """The session's connection is gone and nothing of it runs any more."""
         client = self._sessions.pop(session)
-        self._per_client[client] -= 1
-        if not self._per_client[client]:
-            del self._per_client[client]
+        if client:
+            self._per_client[client] -= 1
+            if not self._per_client[client]:
+                del self._per_client[client]
         if not self._sessions:
             self._empty.set()
 

@@ -328,6 +328,9 @@ class Session(asyncio.Protocol):
             if announced is not None:
                 self._proxy = Proxy(address=self._client.address, port=self._client.port)
                 self._client = announced
+                if (refusal := self._connections.attribute(self, announced.address)) is not None:
+                    self._connection.close(refusal)
+                    return
             if self._early is None:
                 self._connection.receive_data(rest)
             else:
