@@ -40,16 +40,15 @@ class Chunk:
         self.last = argument.last
         self._remaining = argument.size
 
-    def read(self, octets: bytes) -> bytes:
+    def read(self, octets: bytes, start: int) -> int:
         """Take what belongs to the chunk; at its end, answer it."""
-        taken = octets if len(octets) <= self._remaining else octets[: self._remaining]
+        taken = octets[start : start + self._remaining]
         self._remaining -= len(taken)
         self.receive(taken)
-        if self._remaining:
-            return b""
-        self.connection.end_payload()
-        self.finish()
-        return octets[len(taken) :]
+        if not self._remaining:
+            self.connection.end_payload()
+            self.finish()
+        return start + len(taken)
 
     def receive(self, octets: bytes) -> None:
         """Take the next octets of the payload."""
@@ -155,7 +154,7 @@ def _read(connection: "ServerConnection", chunk: Chunk) -> None:
     if chunk.size:
         connection.read_payload(chunk)
     else:
-        chunk.read(b"")
+        chunk.read(b"", 0)
 
 
 def _readable(connection: "ServerConnection", argument: bytes) -> ChunkArgument | None:

@@ -25,17 +25,21 @@ class DotReader:
         self.bare = False
         self.done = False
 
-    def read(self, octets: bytes) -> tuple[bytes, bytes]:
-        """The content in `octets`, and the octets behind the end of DATA (empty until `done`)."""
-        octets = self._held + octets
-        end = octets.find(_END)
+    def read(self, octets: bytes, start: int = 0) -> tuple[bytes, int]:
+        """The content in `octets` from `start` on, and the position behind it and, once `done`, the end of DATA."""
+        # Where content stands among pipelined commands, no more is copied than belongs to it.
+        found = octets.find(_END, start) if start else -1
+        stop = found + 5 if found >= 0 else len(octets)
+        taken = self._held + octets[start:stop]
+        end = taken.find(_END)
         if end >= 0:
             self.done = True
-            content, rest = octets[: end + 2], octets[end + 5 :]
+            stop -= len(taken) - (end + 5)
+            content = taken[: end + 2]
         else:
-            held = self._length_to_hold(octets)
-            content, rest = octets[: len(octets) - held], b""
-            self._held = octets[len(octets) - held :]
+            held = self._length_to_hold(taken)
+            content = taken[: len(taken) - held]
+            self._held = taken[len(taken) - held :]
         # A CRLF is never split between two calls, since its CR would be held: counting is enough to find a bare one.
         lines = content.count(b"\r\n")
         if content.count(b"\n") != lines or content.count(b"\r") != lines:
@@ -45,7 +49,7 @@ class DotReader:
         if self._at_start and content:
             self._at_start = False
             content = content[2:]
-        return content, rest
+        return content, stop
 
     @staticmethod
     def _length_to_hold(octets: bytes) -> int:

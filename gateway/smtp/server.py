@@ -51,8 +51,8 @@ _LINE_DISCARD_OCTETS = 64 * 1024
 class Payload(Protocol):
     """Octets that are not lines: content after DATA, or the payload of a chunk."""
 
-    def read(self, octets: bytes) -> bytes:
-        """Take what belongs to the payload, and give back the rest, which is empty unless the payload has ended."""
+    def read(self, octets: bytes, start: int) -> int:
+        """Take what belongs to the payload from `start` on, and say where it ends: at the end unless it is complete."""
 
 
 class ServerConnection:
@@ -274,15 +274,16 @@ class ServerConnection:
 
     def _advance(self) -> bool:
         # One step through the received octets; False when there are too few for one.
+        if not self.has_more_octets:
+            # A client that has nothing to say shall not keep a buffer.
+            self._octets, self._position = b"", 0
+            return False
         if self._payload is None:
             return self._read_line()
-        if not self.has_more_octets:
-            return False
-        octets = self._octets[self._position :] if self._position else self._octets
-        # The payload may end the session, which empties the buffer itself.
-        rest = self._payload.read(octets)
+        position = self._payload.read(self._octets, self._position)
+        # The payload may have ended the session, which empties the buffer.
         if self.state is not State.CLOSED:
-            self._octets, self._position = rest, 0
+            self._position = position
         return True
 
     def _read_line(self) -> bool:

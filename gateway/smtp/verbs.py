@@ -210,9 +210,9 @@ class _DataContent:
         self._connection = connection
         self._reader = DotReader()
 
-    def read(self, octets: bytes) -> bytes:
+    def read(self, octets: bytes, start: int) -> int:
         connection = self._connection
-        content, rest = self._reader.read(octets)
+        content, position = self._reader.read(octets, start)
         connection.receive_content(content)
         if connection.transaction.content_octets > connection.limits.discard_octets:
             connection.close(_TOO_BIG)
@@ -221,7 +221,7 @@ class _DataContent:
                 connection.fail_transaction(_BARE_LINE_END)
             connection.end_payload()
             connection.end_content()
-        return rest
+        return position
 
 
 def _rset(connection: "ServerConnection", argument: bytes) -> None:
