@@ -83,4 +83,6 @@ def _client(data: ProxyData) -> Client | None:
     if data.version == 2 and data.command == V2_CMD.LOCAL:
         # The addresses of a LOCAL connection, a health check of the proxy, are to be ignored.
         return None
-    return Client(address=str(data.src_addr), port=int(data.src_port or 0))
+    # Networks of the configuration and limits know an IPv4 client by one address.
+    address = getattr(data.src_addr, "ipv4_mapped", None) or data.src_addr
+    return Client(address=str(address), port=int(data.src_port or 0))

@@ -11,6 +11,9 @@ __all__ = ["received_field"]
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+# RFC 5322 §2.1.1 allows 998, and some of them follow the address.
+_LINE_OCTETS = 990
+
 # What a client calls itself goes into a header: nothing that could end the token, open a comment or fold the field.
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
@@ -18,10 +21,15 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 def received_field(
     *, hello: str, client: Client, hostname: str, protocol: str, id_: str, recipients: list[Address], when: float
 ) -> bytes:
-    """The field with its CRLF; `when` is Unix time. `for` names none of several recipients (RFC 5321 §7.6)."""
+    """The field with its CRLF; `when` is Unix time. `for` names none of several recipients (RFC 5321 §7.6).
+
+    Nor does it name one whose address is too long for a line.
+    """
     origin = _address_literal(client)
     name = _UNSAFE.sub("_", hello) or "unknown"
     only = f"\r\n\tfor <{recipients[0].raw}>" if len(recipients) == 1 else ""
+    if len(only.encode()) > _LINE_OCTETS:
+        only = ""
     return (
         f"Received: from {name} ({origin})\r\n\tby {hostname} with {protocol} id {id_}{only};\r\n\t{_date(when)}\r\n"
     ).encode()
