@@ -87,7 +87,7 @@ class ConnectorSettings(BaseModel):
         Literal["preserve", "flatten"],
         Field(
             description="What becomes of metadata containers: `preserve` carries each as a field of its own, `flatten` "
-            "prepends the trace fields to the content and discards the rest, listing them in the envelope's disposition."
+            "prepends the trace fields to the content and discards the rest, listing them in the disposition."
         ),
     ] = "preserve"
     deadline_seconds: Annotated[

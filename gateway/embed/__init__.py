@@ -1,0 +1,1 @@
+"""The gateway inside other programs that receive mail."""
