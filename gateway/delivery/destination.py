@@ -69,9 +69,10 @@ class Destination:
     async def _form(self, mail: Mail) -> Mail:
         if not self._flattens:
             return preserve(mail)
-        if mail.content.size <= BLOCK:
+        metadata = sum(len(container.data) for container in mail.envelope.metadata.containers)
+        if mail.content.size + metadata <= BLOCK:
             return flatten(mail)
-        # Flattening digests the content.
+        # Flattening digests the content and reads the trace fields that go before it.
         return await in_thread(lambda _: flatten(mail))
 
 

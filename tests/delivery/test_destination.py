@@ -1,12 +1,14 @@
 import asyncio
 import hashlib
 
+import msgspec
 import pytest
 import structlog
 
 from gateway.connector import PermanentFailure, TransientFailure
 from gateway.delivery import Destination
 from gateway.envelope import BLOCK, Action, Content, Mail
+from gateway.envelope.metadata import read_metadata, with_own_trace
 from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR, MESSAGE_REFUSED, STORAGE_FULL
 from gateway.testing import MemoryConnector, sample_mails
 from gateway.testing.samples import plain_mail
@@ -60,6 +62,18 @@ async def test_large_content_is_flattened_in_a_thread(connector, samples):
     await destination(connector, metadata="flatten").deliver(mail)
     held = connector.mails[mail.envelope.id]
     assert held.envelope.message.flattened.sha256 == hashlib.sha256(held.content.read()).hexdigest()
+
+
+async def test_megabytes_of_trace_fields_are_flattened_in_a_thread(connector):
+    mail = plain_mail()
+    containers = with_own_trace(b"Received: x\r\n", [(0, b"X-Trace: y\r\n" * BLOCK)])
+    metadata = read_metadata(containers, trusted=False)
+    mail = Mail(msgspec.structs.replace(mail.envelope, metadata=metadata), mail.content)
+    delivery = asyncio.create_task(destination(connector, metadata="flatten").deliver(mail))
+    await asyncio.sleep(0)
+    assert not connector.mails
+    await delivery
+    assert connector.mails[mail.envelope.id].content.size > BLOCK
 
 
 async def test_content_that_cannot_be_read_for_flattening_is_transient(connector, samples):
