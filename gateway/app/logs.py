@@ -16,6 +16,8 @@ import structlog
 __all__ = ["log_to"]
 
 _LONGEST_TEXT = 4096
+_REPEATED_AFTER_SECONDS = 60.0
+_REMEMBERED = 256
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -25,7 +27,7 @@ _CONTROLS_OF_LINES = {code: text for code, text in _CONTROLS.items() if code != 
 
 
 def log_to(stream: TextIO) -> None:
-    """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on."""
+    """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on, and once a minute each."""
     lines = _Lines(stream)
     if stream.isatty():
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
@@ -48,6 +50,7 @@ def log_to(stream: TextIO) -> None:
         cache_logger_on_first_use=True,
     )
     libraries = logging.StreamHandler(lines)
+    libraries.addFilter(_Repetitions())
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *preparation],
@@ -55,6 +58,31 @@ def log_to(stream: TextIO) -> None:
         )
     )
     logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
+
+
+class _Repetitions(logging.Filter):
+    """Lets each text through once a minute, then with the number of times that it was held back.
+
+    A library that cannot reach its server may say so in four lines, ten times a second, for as long as that lasts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        key = record.name, text[:_LONGEST_TEXT]
+        said, held_back = self._said.get(key, (0.0, 0))
+        if record.exc_info is None and record.created - said < _REPEATED_AFTER_SECONDS:
+            self._said[key] = said, held_back + 1
+            return False
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+        self._said[key] = record.created, 0
+        if held_back:
+            record.msg, record.args = f"{text} ({held_back} times more since it was last told)", ()
+        return True
 
 
 class _Lines:

@@ -98,6 +98,28 @@ def test_libraries_log_warnings_in_the_same_form(stream):
     assert (line["event"], line["logger"], line["level"]) == ("told once", "library", "warning")
 
 
+def test_a_library_that_repeats_itself_is_told_once_a_minute(stream):
+    library = logging.getLogger("library")
+    for second in (0.0, 0.1, 0.2, 59.0, 61.0, 61.1):
+        record = library.makeRecord("library", logging.WARNING, "file", 1, "no connection to %s", ("node 1",), None)
+        record.created = 1e9 + second
+        library.handle(record)
+    library.warning("something else")
+    assert [line["event"] for line in lines(stream)] == [
+        "no connection to node 1",
+        "no connection to node 1 (3 times more since it was last told)",
+        "something else",
+    ]
+
+
+def test_what_libraries_have_said_is_not_remembered_without_bound(stream):
+    for number in range(1000):
+        logging.getLogger("library").warning("number %d", number)
+    (repetitions,) = (each for handler in logging.root.handlers for each in handler.filters)
+    assert len(lines(stream)) == 1000
+    assert len(repetitions._said) <= 256
+
+
 def test_debugging_is_not_logged(stream):
     structlog.get_logger().debug("detail")
     assert stream.getvalue() == ""
