@@ -40,7 +40,7 @@ class MailsluiceHandler:
         """Begin a transaction."""
         try:
             # aiosmtpd gives the null reverse-path with its brackets.
-            reverse_path = parse_path((address or "").removeprefix("<>").encode(), utf8=True)
+            reverse_path = parse_path(_octets((address or "").removeprefix("<>")), utf8=True)
         except AddressSyntaxError as error:
             return _text(Reply.of(501, "5.1.7", str(error)))
         parameters = _parameters(mail_options)
@@ -63,7 +63,7 @@ class MailsluiceHandler:
     ) -> str:
         """Refuse a recipient that no route takes."""
         try:
-            forward_path = parse_path(address.encode(), utf8=True)
+            forward_path = parse_path(_octets(address), utf8=True)
         except AddressSyntaxError as error:
             return _text(Reply.of(553, "5.1.3", str(error)))
         route = self._routes.match(forward_path)
@@ -98,12 +98,17 @@ class MailsluiceHandler:
                 tls=session.ssl is not None,
                 authenticated=bool(session.authenticated),
             ),
-            hello=session.host_name or "",
+            hello=_octets(session.host_name or "").decode("ascii", "backslashreplace"),
             proxy=None,
             tls=Tls(version=cipher[1], cipher=cipher[0]) if cipher else None,
             authenticated_as=login.decode("utf-8", "backslashreplace"),
             trusted=False,
         )
+
+
+def _octets(text: str) -> bytes:
+    # What is no UTF-8 stands in aiosmtpd's texts as surrogates, which no codec of ours could write.
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _parameters(options: list[str]) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from aiosmtpd.controller import Controller
 
+from gateway.codec import json_v1
 from gateway.connector import TransientFailure
 from gateway.delivery import Destination, Route, Routes
 from gateway.embed.aiosmtpd import MailsluiceHandler
@@ -85,3 +86,20 @@ def test_the_next_mail_of_a_session_is_a_transaction_of_its_own(client: smtplib.
     _, second = connector.mails.values()
     assert second.envelope.envelope.mail_from.address.raw == ""
     assert [r.address.raw for r in second.envelope.envelope.recipients] == ["b@example.org"]
+
+
+def test_octets_that_are_no_text_do_no_harm(client: smtplib.SMTP, connector: MemoryConnector):
+    def said(line: bytes) -> int:
+        client.sock.sendall(line + b"\r\n")
+        return client.getreply()[0]
+
+    assert said(b"EHLO caf\xe9.example") == 250
+    assert said(b"MAIL FROM:<caf\xe9@example.net> SMTPUTF8") == 501
+    assert said(b"MAIL FROM:<s@example.net>") == 250
+    assert said(b"RCPT TO:<caf\xe9@example.org>") == 553
+    assert said(b"RCPT TO:<a@example.org>") == 250
+    assert said(b"DATA") == 354
+    assert said(b"x\r\n.") == 250
+    (mail,) = connector.mails.values()
+    assert mail.envelope.transaction.hello == "caf\\xe9.example"
+    json_v1.encode(mail.envelope)
