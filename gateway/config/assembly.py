@@ -171,7 +171,7 @@ def _recipients_taken_earlier(routes: list[Table]) -> Iterator[Fault]:
             if wider := next((earlier[other] for other in covering(key) if other in earlier), ""):
                 yield Fault(
                     ("route", index, "recipients", position),
-                    f'"{pattern}" is never reached: an earlier route takes "{wider}", and the first that matches counts',
+                    f'"{pattern}" is never reached: an earlier route takes "{wider}", and the first match counts',
                 )
         earlier |= own
 
