@@ -166,6 +166,7 @@ async def test_a_client_that_does_not_read_is_not_read_either(tmp_path, clock):
     async with gateway(settings(tmp_path, limits=limits)) as running:
         with socket.create_connection(("127.0.0.1", running.port)) as client:
             client.setblocking(False)
+            await running.until(lambda: running.sessions == 1)
             before = resident_octets()
             sent = 0
             while True:

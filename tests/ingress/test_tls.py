@@ -1,0 +1,126 @@
+"""STARTTLS and implicit TLS over a socket: what was said in clear never counts under TLS."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import pytest
+
+from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, settings
+
+EVIL = b"MAIL FROM:<evil@example.net>\r\n"
+
+
+async def test_the_envelope_tells_of_the_tls_layer(tmp_path, server_tls, client_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        await client.start_tls(client_tls)
+        assert await client.codes(HELLO, ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=4) == [250] * 4
+        (mail,) = running.mails
+        assert mail.envelope.transaction.protocol == "ESMTPS"
+        assert mail.envelope.transaction.tls.version == "TLSv1.3"
+        assert mail.envelope.transaction.tls.cipher.startswith("TLS_")
+
+
+async def test_implicit_tls_begins_before_the_greeting(tmp_path, server_tls, client_tls):
+    async with gateway(settings(tmp_path, tls=server_tls, implicit_tls=True)) as running:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", running.port, ssl=client_tls, server_hostname="localhost"
+        )
+        async with Client(reader, writer) as client:
+            assert await client.code() == 220
+            lines = (await client.codes(HELLO, count=1), await client.codes(b"STARTTLS\r\n", count=1))
+            assert lines == ([250], [502])
+            assert await client.codes(ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=3) == [250] * 3
+            assert running.mails[0].envelope.transaction.protocol == "ESMTPS"
+            await writer.drain()
+
+
+@pytest.mark.parametrize("injected", [EVIL, b"\r\n", b"x"])
+async def test_octets_in_the_packet_of_starttls_end_the_session(tmp_path, server_tls, injected):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, count=1) == [250]
+        client.send(b"STARTTLS\r\n" + injected)
+        assert await client.rest() == b"503 5.5.1 nothing may follow STARTTLS before the handshake\r\n"
+
+
+async def test_octets_in_the_next_packet_are_taken_for_a_handshake_and_fail(tmp_path, server_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        client.send(EVIL)
+        assert not (await client.rest()).startswith(b"250")
+        await running.all_sessions_end()
+
+
+async def test_octets_injected_before_the_handshake_are_never_answered(tmp_path, server_tls, client_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        client.send(EVIL)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await client.start_tls(client_tls)
+        await running.all_sessions_end()
+
+
+async def test_a_handshake_of_garbage_ends_the_session_and_no_other(tmp_path, server_tls):
+    listener = settings(tmp_path, tls=server_tls, implicit_tls=True)
+    async with gateway(listener) as running:
+        for garbage in (b"EHLO client.example.net\r\n", b"\x16\x03\x01\x02\x00\x01", b"\0" * 100_000):
+            async with await running.open() as client:
+                client.send(garbage)
+                client.writer.write_eof()
+                await client.rest()
+        await running.all_sessions_end()
+
+
+async def test_a_client_that_leaves_in_its_handshake_leaves_nothing(tmp_path, server_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running:
+        for end in ("FIN", "RST"):
+            client = await running.connect()
+            assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+            if end == "RST":
+                client.reset()
+            else:
+                client.writer.close()
+            await running.all_sessions_end()
+
+
+async def test_close_notify_inside_a_chunk_ends_the_session_for_good(tmp_path, server_tls, client_tls):
+    """What comes behind it in clear is never read as the rest of the chunk, nor as commands."""
+    async with gateway(settings(tmp_path, tls=server_tls)) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+        async def call(operation, *arguments):
+            while True:
+                try:
+                    result = operation(*arguments)
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(65536))
+                else:
+                    writer.write(outgoing.read())
+                    return result
+
+        await reader.readline()
+        writer.write(HELLO + b"STARTTLS\r\n")
+        await reader.readuntil(b"220 2.0.0 ready for TLS\r\n")
+        await call(tls.do_handshake)
+        await call(tls.write, HELLO + ENVELOPE + b"BDAT 10 LAST\r\nhel")
+        # Our close_notify is written; the server's is not waited for.
+        with suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        writer.write(outgoing.read() + b"lo\r\n12345NOOP\r\n")
+        async with asyncio.timeout(10):
+            incoming.write(await reader.read())
+        await running.all_sessions_end()
+        assert running.mails == []
+        writer.close()
+
+
+async def test_plain_smtp_goes_on_beside_a_failed_handshake(tmp_path, server_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running:
+        bad, good = await running.connect(), await running.connect()
+        assert await bad.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        bad.send(b"\x80garbage" * 100)
+        assert await good.codes(HELLO, ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=4) == [250] * 4
