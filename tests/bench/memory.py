@@ -44,8 +44,9 @@ class Passage:
         megabytes = self.size / 1e6
         return (
             f"{self.command}  {megabytes:.1f} MB in {self.seconds:.1f} s, {megabytes / self.seconds:.0f} MB/s;  "
-            f"resident memory {self.resident_bytes / _MEBIBYTE:.1f} MiB, at most "
-            f"{self.growth_bytes / _MEBIBYTE:+.1f} MiB while it passed;  digest {'equal' if self.is_intact else 'DIFFERENT'}"
+            f"resident memory {self.resident_bytes / _MEBIBYTE:.1f} MiB, "
+            f"at most {self.growth_bytes / _MEBIBYTE:+.1f} MiB while it passed;  "
+            f"digest {'equal' if self.is_intact else 'DIFFERENT'}"
         )
 
 
