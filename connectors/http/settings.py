@@ -186,6 +186,10 @@ class HttpSettings(ConnectorSettings):
             ),
             (self.tls_key_file is not None and self.tls_cert_file is None, "tls_key_file goes with tls_cert_file"),
             (
+                "timeout_seconds" in self.model_fields_set and self.timeout_seconds > self.deadline_seconds,
+                "timeout_seconds may be deadline_seconds at most: after that nobody waits for the answer",
+            ),
+            (
                 (self.tls_ca_file is not None or self.tls_cert_file is not None) and not self.is_https,
                 "tls_ca_file and tls_cert_file are for a URL that begins with https:",
             ),

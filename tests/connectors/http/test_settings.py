@@ -124,6 +124,8 @@ def test_a_secret_file_counts_as_a_secret(file):
     [
         ({"bearer_token": "t", "bearer_token_file": ...}, "exclude each other"),
         ({"bearer_token": "two words"}, "without spaces"),
+        ({"timeout_seconds": 61}, "deadline_seconds at most"),
+        ({"deadline_seconds": 20, "timeout_seconds": 21}, "deadline_seconds at most"),
         ({"bearer_token": "t\r\nX: y"}, "without spaces"),
         ({"username": "u"}, "goes with one of password"),
         ({"password": "p"}, "goes with one of password"),
