@@ -36,7 +36,7 @@ __all__ = [
     "TransactionEnvelope",
 ]
 
-SCHEMA = "https://mailsluice.org/schemas/envelope.v1.schema.json"
+SCHEMA = "urn:mailsluice:schema:envelope:v1"
 
 # The lengths stand beside the patterns because `$` also matches before a line end in Python.
 Id = Annotated[

@@ -1,4 +1,4 @@
-"""What the ingress logs: one line for each mail, and one for each login and each connection that came to nothing.
+"""What the ingress logs: a line for each mail, refused recipient, login, and connection that came to nothing.
 
 The lines have what an operator searches for, in fields. A recipient list is cut short, and nothing else of the mail is
 in them.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from gateway.address import Address
 from gateway.delivery import RecipientOutcome
 from gateway.envelope import Client
 from gateway.ingress.transaction import Transaction
@@ -18,6 +19,8 @@ __all__ = [
     "authenticator_failed",
     "connection_failed",
     "mail_answered",
+    "mail_refused",
+    "recipient_refused",
     "session_broken",
     "storage_failed",
 ]
@@ -49,6 +52,36 @@ def mail_answered(
         receipts=receipts,
         failures={name: f"{failure.status} {failure.cause}" for name, failure in failures.items()},
         seconds=round(seconds, 6),
+    )
+
+
+def mail_refused(transaction: Transaction, reply: Reply) -> None:
+    """A mail that is wrong in itself, or larger than it may be: refused before any destination heard of it."""
+    session = transaction.session
+    _log.info(
+        "mail refused",
+        id=transaction.id,
+        session=session.session,
+        listener=session.listener,
+        client=session.client.address,
+        mail_from=transaction.mail.address.raw,
+        recipient_count=len(transaction.recipients),
+        reply=str(reply),
+    )
+
+
+def recipient_refused(transaction: Transaction, address: Address) -> None:
+    """No route takes this recipient. A client reaches its limit of errors before it can fill a log with these."""
+    session = transaction.session
+    _log.info(
+        "recipient refused",
+        id=transaction.id,
+        session=session.session,
+        listener=session.listener,
+        client=session.client.address,
+        mail_from=transaction.mail.address.raw,
+        recipient=address.raw,
+        cause="no route matches",
     )
 
 

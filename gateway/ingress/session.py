@@ -240,10 +240,16 @@ class Session(asyncio.Protocol):
     def _route(self, recipient: RecipientReceived) -> None:
         route = self._routes.match(recipient.address)
         if route is None:
+            records.recipient_refused(self._open_transaction, recipient.address)
             self._connection.answer(NO_SUCH_RECIPIENT)
         else:
             self._open_transaction.add_recipient(recipient, route)
             self._connection.answer(RECIPIENT_OK)
+
+    def _abort_transaction(self, aborted: TransactionAborted) -> None:
+        if aborted.failure is not None:
+            records.mail_refused(self._open_transaction, aborted.failure)
+        self._discard()
 
     def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
         content = self._open_transaction.content
@@ -389,7 +395,7 @@ class Session(asyncio.Protocol):
         ChunkReceived: lambda self, chunk: self._open_transaction.add_chunk(chunk.size),
         ContainerReceived: lambda self, container: self._open_transaction.add_container(container.type, container.data),
         MessageReceived: _deliver,
-        TransactionAborted: lambda self, _: self._discard(),
+        TransactionAborted: _abort_transaction,
         CredentialsReceived: _authenticate,
         TlsRequested: lambda self, _: self._upgrade(),
         ConnectionEnded: lambda self, _: self._discard(),

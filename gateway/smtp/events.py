@@ -5,6 +5,7 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from gateway.address import Address
+from gateway.smtp.reply import Reply
 
 __all__ = [
     "ChunkReceived",
@@ -84,7 +85,12 @@ class MessageReceived(Event, frozen=True, kw_only=True):
 
 
 class TransactionAborted(Event, frozen=True):
-    """The transaction that MailReceived began will not complete; what was received of it is void."""
+    """The transaction that MailReceived began will not complete; what was received of it is void.
+
+    `failure` is why it is refused, and None where the client gave it up itself.
+    """
+
+    failure: Reply | None = None
 
 
 class CredentialsReceived(Event, frozen=True, kw_only=True):

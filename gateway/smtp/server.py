@@ -156,7 +156,7 @@ class ServerConnection:
         transaction = self.transaction
         if transaction.mail is not None and transaction.failure is None and self.state is not State.DELIVERING:
             transaction.failure = failure
-            self.tell(TransactionAborted())
+            self.tell(TransactionAborted(failure))
 
     def tls_established(self) -> None:
         """The handshake is done: everything known of the client is forgotten (RFC 3207 §4.2).

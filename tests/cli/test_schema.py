@@ -10,7 +10,7 @@ def test_a_json_schema_is_printed_as_it_ships(name, mailsluice):
     assert outcome.exit_code == 0
     schema = json.loads(outcome.stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == f"https://mailsluice.org/schemas/{name}.v1.schema.json"
+    assert schema["$id"] == f"urn:mailsluice:schema:{name}:v1"
 
 
 def test_the_avro_schema_is_printed_as_it_ships(mailsluice):

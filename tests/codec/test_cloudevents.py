@@ -56,7 +56,7 @@ def test_the_attributes_name_the_mail_and_where_it_came_in():
         "time": envelope.received_at,
         "subject": "bob@example.org",
         "datacontenttype": "application/json",
-        "dataschema": "https://mailsluice.org/schemas/envelope.v1.schema.json",
+        "dataschema": "urn:mailsluice:schema:envelope:v1",
     }
 
 

@@ -48,7 +48,7 @@ def config_json_schema() -> str:
     }
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://mailsluice.org/schemas/config.v1.schema.json",
+        "$id": "urn:mailsluice:schema:config:v1",
         "title": "The configuration of Mailsluice, version 1",
         "type": "object",
         "additionalProperties": False,

@@ -30,7 +30,7 @@ def envelope_json_schema() -> str:
 
 
 def receipt_json_schema() -> str:
-    return _json_schema(Receipt, SCHEMA.replace("/envelope.", "/receipt."), "A destination's receipt, version 1")
+    return _json_schema(Receipt, SCHEMA.replace("envelope", "receipt"), "A destination's receipt, version 1")
 
 
 def envelope_avro_schema() -> str:

@@ -9,7 +9,7 @@ __all__ = ["state_diagram_page"]
 _HEAD = """\
 # The states of a session
 
-Generated from `TRANSITIONS` in `gateway/smtp/state.py`: every step that a server session can take, and there are no others.
+Generated from `TRANSITIONS` in `gateway/smtp/state.py`: every step that a server session can take; there are no others.
 The causes are named as there. From every state a session can also be closed.
 
 ```mermaid
