@@ -6,6 +6,7 @@ order, also when something on the way up fails: then nothing is left running.
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -39,8 +40,16 @@ class StartError(Exception):
 def serve(config: Config) -> None:
     """Run the gateway until SIGTERM or SIGINT, logging to standard error. Raises StartError."""
     log_to(sys.stderr)
+    _allow_connections()
     with asyncio.Runner(loop_factory=_event_loop()) as runner:
         runner.run(run(config))
+
+
+def _allow_connections() -> None:
+    # Each connection is a file descriptor. The soft limit is 1024 on many systems, for the sake of programs that use
+    # select(2); the hard limit is what the administrator means.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def build_connectors(config: Config) -> dict[str, Connector]:

@@ -227,10 +227,10 @@ class _DataContent:
 def _rset(connection: "ServerConnection", argument: bytes) -> None:
     if argument:
         return connection.respond(_NO_ARGUMENT)
-    idle = connection.state in (State.START, State.READY)
     connection.reset_transaction()
     connection.step(Cause.TRANSACTION_ENDED)
-    return connection.respond_to_junk(_OK) if idle else connection.respond(_OK)
+    # Also in a transaction: MAIL and RSET in turn would be work without end and without mail.
+    return connection.respond_to_junk(_OK)
 
 
 def _noop(connection: "ServerConnection", _argument: bytes) -> None:
