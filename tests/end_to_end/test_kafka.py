@@ -124,7 +124,7 @@ async def test_a_broker_that_hangs_gives_no_250_until_it_goes_on(hasty, paused, 
         waiting = [threads.submit(deliver, address, MAIL, "bob@example.org") for _ in range(3)]
         assert deliver(address, MAIL, "other@example.org")[0].startswith("250")
         replies = [each.result()[0] for each in waiting]
-    assert time.monotonic() - started < DEADLINE_SECONDS + 2
+    assert time.monotonic() - started < DEADLINE_SECONDS + 5
     assert [reply[:9] for reply in replies] == ["451 4.4.2"] * 3
     paused()
     (reply,) = deliver(address, MAIL, "bob@example.org")

@@ -94,6 +94,19 @@ def test_postfix_relays_a_mail(
     assert [recipient.address.raw for recipient in envelope.envelope.recipients] == ["bob@example.org"]
 
 
+def test_postfix_relays_by_smtp_too(start_gateway, postfix):
+    """One reply for all recipients."""
+    gateway = start_gateway(TABLES)
+    relay = postfix("smtp", gateway.addresses["smtp"])
+    give(relay, MAIL, "bob@example.org", "eve@example.org")
+    gateway.wait_for('"event": "mail"')
+    mail = only(gateway.folder / "mail")
+    assert own_trace(mail.content, MAIL)
+    assert mail.envelope.transaction.protocol == "ESMTP"
+    assert "SIZE" in mail.envelope.transaction.extensions
+    assert len(mail.envelope.envelope.recipients) == 2
+
+
 def test_postfix_logs_the_id_of_each_mail(start_gateway, postfix, listeners):
     gateway = start_gateway(TABLES, listeners=listeners)
     relay = postfix("lmtp", gateway.addresses["lmtp"])
