@@ -5,6 +5,7 @@
     no answer in time, no answer
     any other 4xx                refused for good: 550, in the first line of an answer of type text/plain
 
+401 and 403 refuse for good too, so a consumer that cannot verify a request answers 503 while secrets change.
 The same mail comes again under the same `webhook-id` after an answer that got lost, so a consumer stores it under that
 id and answers 2xx also when it has it already. Every request is signed by Standard Webhooks: `webhook-signature` over
 `id.timestamp.body`, with the body as it came. `docs/examples/webhook_consumer.py` is a consumer to copy.
@@ -14,16 +15,6 @@ header fields, those of `gateway.codec.raw`: percent-encoded, containers in base
 list separated by commas. In `multipart` the files of a form are `envelope` (JSON), `content` (message/rfc822), and
 `bmtd-0000`, … for the metadata containers. All but `cloudevents-structured` have the event's attributes in `ce-*`
 fields.
-
-    settings     the keys of its table, checked
-    credentials  signing keys, Authorization, TLS, read from settings and files when it is opened
-    request      the mapping from a mail to headers and body, in four formats
-    body         octets and contents in order, read in blocks
-    signature    Standard Webhooks
-    client       one signed POST
-    outcome      what an answer means
-    failures     what goes wrong without an answer
-    connector    the connector itself
 """
 
 from collections.abc import Mapping

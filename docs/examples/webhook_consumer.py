@@ -45,7 +45,8 @@ async def receive(request: Request) -> Response:
             return PlainTextResponse("This mail is too big for us", 413)
     # The signature is over the octets as they came: check it before anything is decoded.
     if not is_genuine(request.headers, body):
-        return PlainTextResponse("The signature is not ours or too old", 401)
+        # Not 401, which would refuse the mail for good: a key changed on one side only is no fault of the mail.
+        return PlainTextResponse("The signature is not ours or too old", 503)
     mail_id = request.headers["webhook-id"]
     # The same mail comes again, under the same id, when our answer to it got lost. So store it here under a unique key,
     #     INSERT INTO mail (id, content) VALUES (:mail_id, :content) ON CONFLICT DO NOTHING
