@@ -38,11 +38,6 @@ class Reply(Struct, frozen=True):
         """Whether the command succeeded (2yz) or may go on (3yz)."""
         return self.code < 400
 
-    @property
-    def is_transient(self) -> bool:
-        """Whether the client should try again later (4yz)."""
-        return 400 <= self.code < 500
-
     def encode(self, *, enhanced: bool) -> bytes:
         """The octets on the wire, lines cut at 512 octets; `enhanced` says whether status codes are sent."""
         # RFC 2034 §4: the same status code on every line of a reply.

@@ -1,0 +1,74 @@
+"""Where a listener accepts, and from whom."""
+
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from gateway.ingress import Listener
+from gateway.smtp import Limits
+from gateway.testing import MemoryConnector
+from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, routes_to, settings
+
+MAIL = HELLO + ENVELOPE + b"BDAT 2 LAST\r\n\r\n"
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_a_client_of_ipv6_is_named_by_its_address(tmp_path):
+    memory = MemoryConnector()
+    listener = Listener(settings(tmp_path), routes_to(memory))
+    ((host, port),) = await listener.listen_tcp("::1", 0)
+    assert host == "::1"
+    async with Client(*await asyncio.open_connection("::1", port)) as client:
+        assert await client.codes(MAIL, count=5) == [220, 250, 250, 250, 250]
+    (mail,) = memory.mails.values()
+    assert mail.envelope.transaction.client.address == "::1"
+    assert b"([IPv6:::1])" in mail.envelope.metadata.containers[0].data
+    await listener.stop(seconds=5)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_a_client_of_ipv4_at_a_socket_of_both_is_named_by_its_ipv4_address(tmp_path):
+    memory = MemoryConnector()
+    listener = Listener(settings(tmp_path), routes_to(memory))
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as bound:
+        server = await asyncio.get_running_loop().create_server(listener._session, sock=bound)
+        async with Client(*await asyncio.open_connection("127.0.0.1", bound.getsockname()[1])) as client:
+            assert await client.codes(MAIL, count=5) == [220, 250, 250, 250, 250]
+        server.close()
+    (mail,) = memory.mails.values()
+    assert mail.envelope.transaction.client.address == "127.0.0.1"
+    await listener.stop(seconds=5)
+
+
+async def test_an_address_in_use_is_an_error(tmp_path):
+    async with gateway(settings(tmp_path)) as running:
+        second = Listener(settings(tmp_path), running.listener._routes)
+        with pytest.raises(OSError, match="in use") as refused:
+            await second.listen_tcp("127.0.0.1", running.port)
+        assert refused.value.errno == errno.EADDRINUSE
+        await second.stop(seconds=5)
+
+
+async def test_a_slow_reader_gets_everything_in_order(tmp_path):
+    limits = Limits(message_octets=1000, junk=10**9)
+    count = 60_000
+    async with gateway(settings(tmp_path, limits=limits)) as running, await running.open() as client:
+        client.writer.transport.pause_reading()
+        client.send(b"HELP\r\n" * count, MAIL, b"QUIT\r\n")
+        await running.until(lambda: running.sessions == 1 and running.session()._output_blocked)
+        client.writer.transport.resume_reading()
+        replies = (await client.rest()).splitlines()
+        assert replies[-1] == b"221 2.0.0 goodbye"
+        assert sum(line.startswith(b"214 ") for line in replies) == count
+        assert running.contents == [b"\r\n"]
