@@ -37,9 +37,9 @@ servers: $(TOOLS)
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mailsluice needs Python 3.11 or newer; say which with PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(INSTALLED): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows dependency groups
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
