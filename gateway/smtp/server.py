@@ -129,7 +129,7 @@ class ServerConnection:
         if isinstance(question, MessageReceived):
             self._answer_message(replies)
             return
-        if question is None or len(replies) != 1:
+        if len(replies) != 1 or not isinstance(question, MailReceived | RecipientReceived | CredentialsReceived):
             raise RuntimeError("answer() takes one reply to an event that asks for one")
         (reply,) = replies
         if isinstance(question, MailReceived):
@@ -142,7 +142,7 @@ class ServerConnection:
                 self.transaction.recipients += 1
                 self.transaction.extensions.update(question.extensions)
                 self.step(Cause.RCPT_ACCEPTED)
-        elif isinstance(question, CredentialsReceived):
+        else:
             if reply.is_positive:
                 self.authenticated_as = question.login.decode("utf-8", "backslashreplace")
             self.step(Cause.AUTH_ENDED)

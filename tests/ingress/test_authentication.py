@@ -44,6 +44,12 @@ async def test_an_authenticator_that_cannot_tell_is_a_temporary_failure(tmp_path
         assert await client.codes(ENVELOPE, count=2) == [250, 250]
 
 
+async def test_without_an_authenticator_nobody_is_refused_for_good(tmp_path):
+    offered = settings(tmp_path, policy={"authentication": True, "authentication_without_tls": True})
+    async with gateway(offered) as running, await running.connect() as client:
+        assert await client.codes(HELLO, plain("user", "secret"), b"NOOP\r\n", count=3) == [250, 454, 250]
+
+
 async def test_an_authenticator_with_a_defect_costs_its_own_session(tmp_path):
     def authenticator(*_):
         raise KeyError("user")

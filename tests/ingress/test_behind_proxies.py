@@ -96,6 +96,20 @@ async def rest_or_reset(connection: Client) -> bytes:
         return b""
 
 
+async def test_a_proxy_that_leaves_within_its_header_is_let_go(tmp_path):
+    async with gateway(behind(tmp_path)) as running:
+        for end in ("EOF", "RST"):
+            connection = await running.open()
+            connection.send(b"PROXY TCP4")
+            await running.until(lambda: running.sessions == 1)
+            if end == "EOF":
+                connection.writer.write_eof()
+                assert await rest_or_reset(connection) == b""
+            else:
+                connection.reset()
+            await running.all_sessions_end()
+
+
 async def test_a_header_that_never_comes_is_not_waited_for(tmp_path, clock):
     async with gateway(behind(tmp_path)) as running, await running.open() as connection:
         connection.send(b"PROXY TCP4")

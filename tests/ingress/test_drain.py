@@ -99,5 +99,11 @@ async def test_a_client_that_comes_during_the_drain_is_sent_away(tmp_path):
         await running.until(lambda: running.session()._draining)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+        # One whose connection was accepted just before.
+        late = await asyncio.get_running_loop().create_server(running.listener._session, "127.0.0.1", 0)
+        running.port = late.sockets[0].getsockname()[1]
+        async with await running.open() as other:
+            assert await other.rest() == SHUTTING_DOWN
+        late.close()
         client.send(b"QUIT\r\n")
         await stopping

@@ -95,6 +95,15 @@ async def test_content_slower_than_the_least_rate_ends_the_session(tmp_path, clo
         assert running.mails == []
 
 
+async def test_content_that_stops_ends_the_session_though_it_was_fast(tmp_path, clock):
+    async with gateway(settings(tmp_path)) as running, await running.connect() as client:
+        await client.codes(HELLO, ENVELOPE, b"DATA\r\n", count=4)
+        client.send(b"x" * 500_000)
+        await running.until(lambda: running.transaction().content.size == 500_000)
+        await clock.advance(316)
+        assert await client.rest() == b"421 4.4.2 too slow, closing\r\n"
+
+
 async def test_content_at_the_least_rate_is_taken(tmp_path, clock):
     async with gateway(settings(tmp_path, min_octets_per_second=500)) as running, await running.connect() as client:
         assert await client.codes(HELLO, ENVELOPE, b"DATA\r\n", count=4) == [250, 250, 250, 354]

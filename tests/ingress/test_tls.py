@@ -44,6 +44,24 @@ async def test_octets_in_the_packet_of_starttls_end_the_session(tmp_path, server
         assert await client.rest() == b"503 5.5.1 nothing may follow STARTTLS before the handshake\r\n"
 
 
+async def test_octets_that_a_loop_delivers_late_are_not_taken_into_tls(tmp_path, server_tls):
+    """Reading was paused by then, but not every event loop keeps to that at once."""
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, count=1) == [250]
+        session = running.session()
+        session.data_received(b"STARTTLS\r\n")
+        session.data_received(EVIL)
+        assert not (await rest_or_reset(client)).replace(b"220 2.0.0 ready for TLS\r\n", b"")
+        await running.all_sessions_end()
+
+
+async def rest_or_reset(client: Client) -> bytes:
+    try:
+        return await client.rest()
+    except ConnectionResetError:
+        return b""
+
+
 async def test_octets_in_the_next_packet_are_taken_for_a_handshake_and_fail(tmp_path, server_tls):
     async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
         assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]

@@ -14,6 +14,7 @@ from gateway.smtp import (
     Reply,
     ServerConnection,
     State,
+    TlsRequested,
     TransactionAborted,
     Waiting,
     extension_table,
@@ -91,6 +92,14 @@ def test_a_question_has_one_answer(answers):
 def test_nothing_is_answered_that_was_not_asked():
     with pytest.raises(RuntimeError, match="takes one reply"):
         connection().answer(OK)
+
+
+def test_a_request_for_tls_is_no_question():
+    made = connection(starttls=True)
+    made.receive_data(b"STARTTLS\r\n")
+    assert isinstance(made.next_event(), TlsRequested)
+    with pytest.raises(RuntimeError, match="takes one reply"):
+        made.answer(OK)
 
 
 @pytest.mark.parametrize(("dialect", "answers"), [(SMTP, ()), (SMTP, (OK, OK)), (LMTP, (OK,)), (LMTP, (OK, OK, OK))])
