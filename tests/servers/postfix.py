@@ -10,14 +10,13 @@ import os
 import pwd
 import shutil
 import smtplib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers.ports import LOOPBACK, free_port
-from tests.servers.processes import ServerProcess, Unavailable, find_program, run_tool
+from tests.servers.processes import ServerProcess, Unavailable, find_program, make_directory, run_tool
 
 _START_SECONDS = 30.0
 _TOOL_SECONDS = 30.0
@@ -64,7 +63,7 @@ class Postfix:
         self._commands = _commands()
         self.port = free_port()
         # Not below the test's own directory, which only its owner may enter.
-        self._directory = Path(tempfile.mkdtemp(prefix="mailsluice-postfix-"))
+        self._directory = make_directory("postfix")
         self._directory.chmod(0o755)
         self._log = self._directory / "postfix.log"
         self._configuration = configuration = self._directory / "configuration"

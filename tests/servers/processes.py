@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -121,6 +122,13 @@ class ServerProcess:
     def _end_of_log(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(["The end of its log:", *lines[-_LOG_LINES_SHOWN:]])
+
+
+def make_directory(server: str) -> Path:
+    """Make a temporary directory for a server's files; the server removes it, or the reaper in its place."""
+    directory = Path(tempfile.mkdtemp(prefix=f"mailsluice-{server}-"))
+    Reaper.of_this_process().remove(directory)
+    return directory
 
 
 def _is_alive(group: int) -> bool:

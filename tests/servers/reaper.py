@@ -1,16 +1,18 @@
-"""The process that ends servers whose test run was killed before it could.
+"""The process that ends servers, and removes their files, where a test run was killed before it could.
 
-A test run that ends in order stops its servers itself. One that gets SIGKILL (out of memory, a cancelled job) cannot,
+A test run that ends in order does so itself. One that gets SIGTERM or SIGKILL (a cancelled job, out of memory) cannot,
 and a paused broker would stay for ever. So the run holds one end of a pipe and names on it each process group that it
-starts (`+ID`) and ends (`-ID`); this process, at the other end, kills what is left when the pipe closes. It is run as
-a script and imports nothing of the project.
+starts (`+ID`) and ends (`-ID`), and each directory that it makes (`/PATH`); this process, at the other end, kills and
+removes what is left when the pipe closes. It is run as a script and imports nothing of the project.
 """
 
 import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar, Self, TextIO
 
 
@@ -46,25 +48,34 @@ class Reaper:
         """Take back `watch()`: the group has ended, and its number may become another's."""
         self._pipe.write(f"-{group}\n")
 
+    def remove(self, directory: Path) -> None:
+        """Have a directory removed when this process is gone, if it is still there."""
+        self._pipe.write(f"{directory}\n")
+
     def _end(self) -> None:
         self._pipe.close()
         self._process.wait()
 
 
 def reap(orders: TextIO) -> None:
-    """Follow the orders until their end, then kill every group still watched."""
+    """Follow the orders until their end, then kill every group still watched and remove the directories."""
     watched: set[int] = set()
+    directories: list[str] = []
     for order in orders:
-        group = int(order[1:])
-        if order[0] == "+":
-            watched.add(group)
-        else:
-            watched.discard(group)
+        match order[0]:
+            case "+":
+                watched.add(int(order))
+            case "-":
+                watched.discard(-int(order))
+            case _:
+                directories.append(order.removesuffix("\n"))
     for group in watched:
         try:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             continue
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import botocore.exceptions
 
 from tests.servers.cache import CACHE, exclusive
 from tests.servers.ports import LOOPBACK, accepts, free_port
-from tests.servers.processes import ServerProcess, StartFailed, Unavailable, run_tool
+from tests.servers.processes import ServerProcess, StartFailed, Unavailable, make_directory, run_tool
 
 _VERSION = "v1.7.0"
 _BINARY = CACHE / "bin" / f"versitygw-{_VERSION}"
@@ -63,7 +63,7 @@ class S3Server:
         self.access_key = "mailsluice"
         self.secret_key = secrets.token_hex(16)
         self._clients: list[Any] = []
-        self._directory = Path(tempfile.mkdtemp(prefix="mailsluice-s3-"))
+        self._directory = make_directory("s3")
         for part in ("objects", "versions", "sidecar", "accounts"):
             (self._directory / part).mkdir()
         self._process = ServerProcess(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -42,21 +43,27 @@ def test_a_paused_server_is_stopped_in_order(tmp_path: Path) -> None:
 
 
 def test_a_killed_test_run_leaves_no_server(tmp_path: Path) -> None:
-    """The reaper ends the servers, a paused one too, of a run that got SIGKILL."""
+    """The reaper ends the servers, a paused one too, of a run that got SIGKILL, and removes their files."""
     run = (
         "import os, pathlib, signal, sys\n"
-        "from tests.servers.processes import ServerProcess\n"
+        "from tests.servers.processes import ServerProcess, make_directory\n"
+        "print(make_directory('reaped'))\n"
+        "sys.stdout.flush()\n"
         "command = ['sh', '-c', 'echo $$; exec sleep 600']\n"
         "server = ServerProcess('the server', command, log=pathlib.Path(sys.argv[1]))\n"
         "server.start(lambda: server.log.stat().st_size > 0, 10)\n"
         "server.pause()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", run, tmp_path / "log"], cwd=REPOSITORY, check=False)
-    number = int((tmp_path / "log").read_text())
-    if psutil.pid_exists(number):
-        psutil.wait_procs([psutil.Process(number)], timeout=10)
+    done = subprocess.run(
+        [sys.executable, "-c", run, tmp_path / "log"], cwd=REPOSITORY, check=False, stdout=subprocess.PIPE, text=True
+    )
+    number, directory = int((tmp_path / "log").read_text()), Path(done.stdout.strip())
+    deadline = time.monotonic() + 10
+    while (psutil.pid_exists(number) or directory.exists()) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not psutil.pid_exists(number)
+    assert not directory.exists()
 
 
 def test_no_port_is_given_twice() -> None:

@@ -3,11 +3,9 @@
 import base64
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +15,7 @@ from tests.servers.kafka.certificates import make_certificates
 from tests.servers.kafka.clients import Record, apart
 from tests.servers.kafka.properties import Account, Node, replication, server_properties
 from tests.servers.ports import free_port
+from tests.servers.processes import make_directory
 
 
 class KafkaCluster:
@@ -37,7 +36,7 @@ class KafkaCluster:
         settings: Mapping[str, str] | None = None,
         java_options: tuple[str, ...] = QUICK_START,
     ) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="mailsluice-kafka-"))
+        self._directory = make_directory("kafka")
         certificates = make_certificates(self._directory)
         self._account = Account(username="mailsluice", password=secrets.token_hex(16))
         planned = [
