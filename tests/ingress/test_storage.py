@@ -113,10 +113,10 @@ async def test_a_spool_that_is_gone_is_451(tmp_path):
 
 
 async def test_content_that_is_too_big_leaves_no_file(tmp_path):
-    before = open_files()
     limits = Limits(message_octets=MEBIBYTE)
     async with gateway(settings(tmp_path, limits=limits)) as running, await running.connect() as client:
+        before = open_files()
         content = b"x" * (2 * MEBIBYTE) + b"\r\n.\r\n"
         assert await client.codes(HELLO, ENVELOPE, b"DATA\r\n", content, count=5) == [250, 250, 250, 354, 552]
         assert await client.codes(ENVELOPE, SMALL, count=3) == [250] * 3
-    assert open_files() <= before
+        await running.until(lambda: open_files() <= before)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 
 from tests.smtp.client_run import ClientRun
 from tests.smtp.engine_run import EngineRun, Feed
@@ -53,13 +54,20 @@ async def test_the_server_engine_answers_as_written(transcript: Transcript, feed
     check_mails(transcript, run.recorder)
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("transcript", OF_SERVERS, ids=str)
-async def test_a_listener_answers_as_written(transcript: Transcript, tmp_path: Path, tls_contexts):
-    server_tls, client_tls = tls_contexts
+def test_a_listener_answers_as_written(transcript: Transcript, new_loop, tmp_path: Path, tls_contexts):
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_over_a_socket(transcript, tmp_path, *tls_contexts))
+
+
+async def _over_a_socket(
+    transcript: Transcript, spool: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
     settings = settings_of(transcript)
     recorder = Recorder()
     listener, port = await listen(
-        listener_settings(settings, tmp_path, server_tls if settings.starttls else None), routes(settings, recorder)
+        listener_settings(settings, spool, server_tls if settings.starttls else None), routes(settings, recorder)
     )
     try:
         async with asyncio.timeout(20):
