@@ -25,7 +25,12 @@ class Broker:
         self._properties = properties
         self._process = ServerProcess(
             f"Kafka broker {node.id}",
-            java_command("kafka.Kafka", properties, options=("-Xms128m", "-Xmx512m", *java_options)),
+            java_command(
+                "kafka.Kafka",
+                properties,
+                # A killed broker leaves the native libraries that it unpacked: among its own files, not the system's.
+                options=("-Xms128m", "-Xmx512m", f"-Djava.io.tmpdir={properties.parent}", *java_options),
+            ),
             log=properties.with_suffix(".log"),
         )
 
