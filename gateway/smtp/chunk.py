@@ -8,8 +8,17 @@ transaction fail, and later chunks are refused one by one until the last (B41, B
 from typing import TYPE_CHECKING
 
 from gateway.smtp import grammar
-from gateway.smtp.extension import NOT_AVAILABLE
 from gateway.smtp.grammar import ChunkArgument
+from gateway.smtp.refusals import (
+    BARE_LINE_END,
+    HELLO_FIRST,
+    MAIL_FIRST,
+    NO_RECIPIENTS,
+    NOT_AVAILABLE,
+    RCPT_FIRST,
+    RESET_FIRST,
+    TOO_BIG,
+)
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State
 
@@ -19,16 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "begin_chunk", "decline_chunk"]
 
 _UNREADABLE = Reply.of(501, "5.5.4", "the chunk size is not a number of octets")
-_TOO_BIG = Reply.of(552, "5.3.4", "message too big")
 _TOO_MANY_CHUNKS = Reply.of(554, "5.5.0", "too many chunks")
 _FAILED = Reply.of(503, "5.5.1", "the transaction has failed")
 _NO_EXTENSIONS = Reply.of(503, "5.5.1", "chunks need EHLO")
-_HELLO_FIRST = Reply.of(503, "5.5.1", "say hello first")
-_MAIL_FIRST = Reply.of(503, "5.5.1", "MAIL first")
-_RCPT_FIRST = Reply.of(503, "5.5.1", "RCPT first")
-_RESET_FIRST = Reply.of(503, "5.5.1", "RSET first")
-_NO_RECIPIENTS = Reply.of(554, "5.5.1", "no valid recipients")
-_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
 
 
 class Chunk:
@@ -63,7 +65,7 @@ class Chunk:
         if self.last:
             transaction.line_ends.finish()
         if transaction.line_ends.bare:
-            self.fail(_BARE_LINE_END)  # E4
+            self.fail(BARE_LINE_END)  # E4
             return
         if transaction.failure is not None:
             self.fail(transaction.failure)
@@ -165,7 +167,7 @@ def _readable(connection: "ServerConnection", argument: bytes) -> ChunkArgument 
         connection.close(_UNREADABLE)
         return None
     if chunk.size > connection.limits.discard_octets:
-        connection.close(_TOO_BIG)  # B18
+        connection.close(TOO_BIG)  # B18
         return None
     return chunk
 
@@ -174,11 +176,11 @@ def _stray(connection: "ServerConnection") -> Reply | None:
     """Why no chunk may come now, in no transaction or in one that cannot have chunks."""
     match connection.state:
         case State.START:
-            return _HELLO_FIRST  # B20
+            return HELLO_FIRST  # B20
         case State.RESET_NEEDED:
-            return _RESET_FIRST  # B29
+            return RESET_FIRST  # B29
         case State.READY:
-            return _MAIL_FIRST if connection.extended else _NO_EXTENSIONS  # B22, B20
+            return MAIL_FIRST if connection.extended else _NO_EXTENSIONS  # B22, B20
         case _:
             return None if connection.extended else _NO_EXTENSIONS
 
@@ -189,12 +191,12 @@ def _failure(connection: "ServerConnection", chunk: ChunkArgument) -> Reply | No
     if transaction.failure is not None:
         return _FAILED
     if connection.state is State.MAIL:
-        return _NO_RECIPIENTS if transaction.recipients_tried else _RCPT_FIRST  # B23
+        return NO_RECIPIENTS if transaction.recipients_tried else RCPT_FIRST  # B23
     if chunk.error:
         return Reply.of(501, "5.5.4", chunk.error)  # B17
     if transaction.chunks >= limits.chunks:
         return _TOO_MANY_CHUNKS
     # B60: content and metadata count together against the limit that SIZE announces.
     if transaction.content_octets + transaction.metadata_octets + chunk.size > limits.message_octets:
-        return _TOO_BIG
+        return TOO_BIG
     return None

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from gateway.smtp.events import MailReceived
+from gateway.smtp.refusals import NOT_AVAILABLE
 from gateway.smtp.reply import Reply
 
 if TYPE_CHECKING:
     from gateway.smtp.server import ServerConnection
 
-__all__ = ["NOT_AVAILABLE", "Extension", "ExtensionTable", "Parameter", "Policy", "Verb"]
+__all__ = ["Extension", "ExtensionTable", "Parameter", "Policy", "Verb"]
 
-NOT_AVAILABLE = Reply.of(502, "5.5.1", "command not available")
 
 # RFC 5321 §4.5.3.1.4: a command line, CRLF included, before extensions make it longer.
 _LINE_OCTETS = 512

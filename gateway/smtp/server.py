@@ -27,8 +27,9 @@ from gateway.smtp.events import (
     TransactionAborted,
     Waiting,
 )
-from gateway.smtp.extension import NOT_AVAILABLE, ExtensionTable
+from gateway.smtp.extension import ExtensionTable
 from gateway.smtp.limits import Limits
+from gateway.smtp.refusals import NOT_AVAILABLE, TOO_BIG
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State, StateMachine
 from gateway.smtp.transaction import Transaction
@@ -37,7 +38,6 @@ from gateway.smtp.verbs import NOT_IMPLEMENTED, VERBS
 __all__ = ["Payload", "ServerConnection"]
 
 _UNKNOWN_VERB = Reply.of(500, "5.5.1", "unknown command")
-_TOO_BIG = Reply.of(552, "5.3.4", "message too big")
 _TOO_LONG = Reply.of(500, "5.5.2", "line too long")
 _BARE_IN_COMMAND = Reply.of(500, "5.5.2", "lines end with CR LF, and have no other CR or LF")
 _NUL_IN_COMMAND = Reply.of(500, "5.5.2", "NUL in a command")
@@ -248,7 +248,7 @@ class ServerConnection:
         transaction = self.transaction
         transaction.content_octets += len(octets)
         if transaction.failure is None and transaction.content_octets > self.limits.message_octets:
-            self.fail_transaction(_TOO_BIG)
+            self.fail_transaction(TOO_BIG)
         if transaction.failure is None and octets:
             self.tell(ContentReceived(octets))
 

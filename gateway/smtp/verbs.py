@@ -9,6 +9,15 @@ from gateway.smtp.content import DotReader
 from gateway.smtp.dialect import DIALECTS, Dialect
 from gateway.smtp.events import MailReceived, RecipientReceived
 from gateway.smtp.extension import Extension, Parameter, Verb
+from gateway.smtp.refusals import (
+    BARE_LINE_END,
+    HELLO_FIRST,
+    MAIL_FIRST,
+    NO_RECIPIENTS,
+    RCPT_FIRST,
+    RESET_FIRST,
+    TOO_BIG,
+)
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State
 
@@ -25,19 +34,12 @@ _START_CONTENT = Reply.of(354, "", "end the content with <CRLF>.<CRLF>")
 _GOODBYE = Reply.of(221, "2.0.0", "goodbye")
 _CANNOT_VERIFY = Reply.of(252, "2.5.0", "cannot verify, but will take the mail and try")
 _NO_ARGUMENT = Reply.of(501, "5.5.4", "this command takes no argument")
-_HELLO_FIRST = Reply.of(503, "5.5.1", "say hello first")
 _NESTED_MAIL = Reply.of(503, "5.5.1", "a transaction is open already")
-_MAIL_FIRST = Reply.of(503, "5.5.1", "MAIL first")
-_RCPT_FIRST = Reply.of(503, "5.5.1", "RCPT first")
 _AFTER_CONTENT = Reply.of(503, "5.5.1", "too late, content has been sent")
-_RESET_FIRST = Reply.of(503, "5.5.1", "RSET first")
-_NO_RECIPIENTS = Reply.of(554, "5.5.1", "no valid recipients")
 _NO_LMTP_RECIPIENTS = Reply.of(503, "5.5.1", "no valid recipients")
 _TOO_MANY_RECIPIENTS = Reply.of(452, "4.5.3", "too many recipients")
 _UTF8_MAIL = Reply.of(550, "5.6.7", "a non-ASCII address needs SMTPUTF8")
 _UTF8_RCPT = Reply.of(553, "5.6.7", "a non-ASCII address needs SMTPUTF8")
-_BARE_LINE_END = Reply.of(550, "5.5.2", "bare CR or LF in the content")
-_TOO_BIG = Reply.of(552, "5.3.4", "message too big")
 
 _BODY_DEFAULT = "7BIT"
 
@@ -80,9 +82,9 @@ def _mail(connection: "ServerConnection", argument: bytes) -> None:
         case State.READY:
             pass
         case State.START:
-            return connection.respond(_HELLO_FIRST)
+            return connection.respond(HELLO_FIRST)
         case State.RESET_NEEDED:
-            return connection.respond(_RESET_FIRST)
+            return connection.respond(RESET_FIRST)
         case _:
             return connection.respond(_NESTED_MAIL)
     try:
@@ -118,9 +120,9 @@ def _rcpt(connection: "ServerConnection", argument: bytes) -> None:
         case State.MAIL | State.RCPT:
             pass
         case State.START | State.READY:
-            return connection.respond(_MAIL_FIRST)
+            return connection.respond(MAIL_FIRST)
         case State.RESET_NEEDED:
-            return connection.respond(_RESET_FIRST)
+            return connection.respond(RESET_FIRST)
         case _:
             return connection.respond(_AFTER_CONTENT)
     transaction = connection.transaction
@@ -183,18 +185,18 @@ def _data(connection: "ServerConnection", argument: bytes) -> None:
         case State.MAIL if connection.transaction.recipients_tried:
             # RFC 2033 §4.2 asks for 503 where SMTP says 554.
             lmtp = connection.dialect.reply_per_recipient
-            return connection.respond(_NO_LMTP_RECIPIENTS if lmtp else _NO_RECIPIENTS)
+            return connection.respond(_NO_LMTP_RECIPIENTS if lmtp else NO_RECIPIENTS)
         case State.MAIL:
-            return connection.respond(_RCPT_FIRST)
+            return connection.respond(RCPT_FIRST)
         case State.CHUNKS | State.FAILED:
             # RFC 3030 §2: DATA and BDAT do not mix; the client must reset.
             connection.reset_transaction()
             connection.step(Cause.CHUNK_OUT_OF_SEQUENCE)
             return connection.respond(_AFTER_CONTENT)
         case State.RESET_NEEDED:
-            return connection.respond(_RESET_FIRST)
+            return connection.respond(RESET_FIRST)
         case _:
-            return connection.respond(_MAIL_FIRST)
+            return connection.respond(MAIL_FIRST)
     for refuse in connection.extensions.refuse_data:
         if (refusal := refuse(connection)) is not None:
             return connection.respond(refusal)
@@ -215,10 +217,10 @@ class _DataContent:
         content, position = self._reader.read(octets, start)
         connection.receive_content(content)
         if connection.transaction.content_octets > connection.limits.discard_octets:
-            connection.close(_TOO_BIG)
+            connection.close(TOO_BIG)
         elif self._reader.done:
             if self._reader.bare:
-                connection.fail_transaction(_BARE_LINE_END)
+                connection.fail_transaction(BARE_LINE_END)
             connection.end_payload()
             connection.end_content()
         return position

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 from gateway.smtp.events import MailReceived
 from gateway.smtp.extension import Extension, Policy
+from gateway.smtp.refusals import TOO_BIG
 from gateway.smtp.reply import Reply
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["Size"]
 
 _DECLARED = re.compile(r"[0-9]{1,20}\Z")
-_TOO_BIG = Reply.of(552, "5.3.4", "message too big")
 
 
 class Size(Extension):
@@ -36,7 +36,7 @@ class Size(Extension):
 
     def refuse_mail(self, connection: "ServerConnection", mail: MailReceived) -> Reply | None:  # noqa: ARG002  # a hook
         # RFC 1870 §6.1: better now than after the octets.
-        return _TOO_BIG if mail.size > self._maximum else None
+        return TOO_BIG if mail.size > self._maximum else None
 
 
 def _check_size(value: str) -> str:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Self
 
 from gateway.smtp.events import TlsRequested
-from gateway.smtp.extension import NOT_AVAILABLE, Extension, Policy
+from gateway.smtp.extension import Extension, Policy
+from gateway.smtp.refusals import NOT_AVAILABLE
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State
 
