@@ -34,17 +34,12 @@ def mail_answered(
     transaction: Transaction, outcomes: Sequence[RecipientOutcome], replies: Sequence[Reply], *, seconds: float
 ) -> None:
     """The canonical line: who, to whom, what was answered, where it lies, and why it does not where it does not."""
-    session = transaction.session
     receipts = {receipt.connector: receipt.location for outcome in outcomes for receipt in outcome.receipts}
     failures = {failure.connector: failure for outcome in outcomes for failure in outcome.failures}
     _log.info(
         "mail",
-        id=transaction.id,
-        session=session.session,
-        listener=session.listener,
-        client=session.client.address,
-        protocol=session.protocol,
-        mail_from=transaction.mail.address.raw,
+        **_whose(transaction),
+        protocol=transaction.session.protocol,
         recipients=[recipient.address.raw for recipient in transaction.recipients[:_MAXIMUM_RECIPIENTS]],
         recipient_count=len(transaction.recipients),
         size=transaction.content.size,
@@ -57,14 +52,9 @@ def mail_answered(
 
 def mail_refused(transaction: Transaction, reply: Reply) -> None:
     """A mail that is wrong in itself, or larger than it may be: refused before any destination heard of it."""
-    session = transaction.session
     _log.info(
         "mail refused",
-        id=transaction.id,
-        session=session.session,
-        listener=session.listener,
-        client=session.client.address,
-        mail_from=transaction.mail.address.raw,
+        **_whose(transaction),
         recipient_count=len(transaction.recipients),
         reply=str(reply),
     )
@@ -72,14 +62,9 @@ def mail_refused(transaction: Transaction, reply: Reply) -> None:
 
 def recipient_refused(transaction: Transaction, address: Address) -> None:
     """No route takes this recipient. A client reaches its limit of errors before it can fill a log with these."""
-    session = transaction.session
     _log.info(
         "recipient refused",
-        id=transaction.id,
-        session=session.session,
-        listener=session.listener,
-        client=session.client.address,
-        mail_from=transaction.mail.address.raw,
+        **_whose(transaction),
         recipient=address.raw,
         cause="no route matches",
     )
@@ -109,3 +94,14 @@ def session_broken(session: str, client: Client) -> None:
 def storage_failed(id_: str, error: OSError) -> None:
     """Incoming content could not be stored; the client was told to come again."""
     _log.error("content cannot be stored", id=id_, cause=str(error))
+
+
+def _whose(transaction: Transaction) -> dict[str, str]:
+    session = transaction.session
+    return {
+        "id": transaction.id,
+        "session": session.session,
+        "listener": session.listener,
+        "client": session.client.address,
+        "mail_from": transaction.mail.address.raw,
+    }

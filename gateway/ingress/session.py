@@ -6,7 +6,6 @@ cannot have more under way than one mail and a buffer. Sessions share nothing th
 """
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, cast
@@ -21,7 +20,7 @@ from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
-from gateway.ingress.settings import ListenerSettings
+from gateway.ingress.settings import ListenerSettings, is_in
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -96,7 +95,7 @@ class Session(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self._client = Client(address=peer[0].removeprefix("::ffff:"), port=peer[1])
-        behind_proxy = self._is_in(self._settings.proxy_networks)
+        behind_proxy = is_in(self._settings.proxy_networks, self._client)
         client = "" if behind_proxy or self._client.address == "unix" else self._client.address
         if (refusal := self._connections.admit(self, client)) is not None:
             self._refuse(refusal)
@@ -232,7 +231,7 @@ class Session(asyncio.Protocol):
             proxy=self._proxy,
             tls=self._tls,
             authenticated_as=connection.authenticated_as,
-            trusted=self._is_in(self._settings.trusted_networks),
+            trusted=is_in(self._settings.trusted_networks, self._client),
         )
         self._transaction = Transaction(facts, mail, spool=self._settings.spool)
         connection.answer(SENDER_OK)
@@ -364,12 +363,6 @@ class Session(asyncio.Protocol):
         self._tls = Tls(version=version, cipher=cipher)
 
     # The end
-
-    def _is_in(self, networks: tuple[Any, ...]) -> bool:
-        if not networks or self._client.address == "unix":
-            return False
-        address = ipaddress.ip_address(self._client.address.partition("%")[0])
-        return any(address in network for network in networks)
 
     def _discard(self) -> None:
         transaction, self._transaction = self._transaction, None

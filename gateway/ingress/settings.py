@@ -9,9 +9,10 @@ from typing import Any
 
 from aiosmtpd.smtp import AuthResult
 
+from gateway.envelope import Client
 from gateway.smtp import Dialect, ExtensionTable, Limits
 
-__all__ = ["Authenticator", "ListenerSettings", "Network"]
+__all__ = ["Authenticator", "ListenerSettings", "Network", "is_in"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,3 +47,11 @@ class ListenerSettings:
     max_connections_per_client: int = 100
     idle_seconds: float = 300.0
     min_octets_per_second: int = 500
+
+
+def is_in(networks: tuple[Network, ...], client: Client) -> bool:
+    """Whether the client's address is in one of the networks. A Unix socket's client is in none."""
+    if not networks or client.address == "unix":
+        return False
+    address = ipaddress.ip_address(client.address.partition("%")[0])
+    return any(address in network for network in networks)
