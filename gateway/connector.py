@@ -5,29 +5,36 @@ built from its settings, opened once, given mails, and closed. What it may count
 `Connector`; `gateway.testing` has the conformance kit that checks it.
 
     DeliveryFailure
-    ├── TransientFailure   not stored, or perhaps stored: the same mail may come again under the same id
-    └── PermanentFailure   this destination will never take this mail
+    ├── TransientFailure       not stored, or perhaps stored: the same mail may come again under the same id
+    └── PermanentFailure       this destination will never take this mail
+        └── DestinationClosed  nor any other, until an operator has looked
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.envelope.mail import Mail
+from gateway.retries import FOR_EVER, STANDARD_WEBHOOKS, RetrySchedule
 from gateway.status import Status
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "FOR_EVER",
+    "STANDARD_WEBHOOKS",
     "Connector",
     "ConnectorSettings",
     "ConnectorType",
     "DeliveryFailure",
+    "DestinationClosed",
     "Mail",
+    "OrderedConnector",
     "PermanentFailure",
     "Receipt",
+    "RetrySchedule",
     "TransientFailure",
 ]
 
@@ -61,11 +68,32 @@ class DeliveryFailure(Exception):
 
 
 class TransientFailure(DeliveryFailure):
-    """The mail is not known to be stored; trying again, under the same id, may succeed. `status` is 4.x.x."""
+    """The mail is not known to be stored; trying again, under the same id, may succeed. `status` is 4.x.x.
+
+    `possibly_stored` says that the outcome is unknown: the destination may have the mail, and the next attempt may
+    make a duplicate. `retry_after_seconds` is how long the destination asks to be left alone, 0 where it does not.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        text: str,
+        *,
+        cause: str = "",
+        possibly_stored: bool = False,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(status, text, cause=cause)
+        self.possibly_stored = possibly_stored
+        self.retry_after_seconds = retry_after_seconds
 
 
 class PermanentFailure(DeliveryFailure):
     """Trying again cannot succeed: the destination refuses this mail. `status` is 5.x.x."""
+
+
+class DestinationClosed(PermanentFailure):
+    """The destination wants no mail at all any more (HTTP 410). Spooled mail waits until an operator has looked."""
 
 
 class ConnectorSettings(BaseModel):
@@ -125,6 +153,17 @@ class Connector(Protocol):
         """Release everything within a few seconds, also when the destination hangs."""
 
 
+@runtime_checkable
+class OrderedConnector(Protocol):
+    """A connector whose destination keeps an order: spooled mails of one key are emitted one after another."""
+
+    def ordering_key(self, mail: Mail) -> bytes | None:
+        """The key in whose order `mail` stands, at most 1,024 octets; None for a mail without a place in any order.
+
+        Takes no time and raises nothing.
+        """
+
+
 SettingsT = TypeVar("SettingsT", bound=ConnectorSettings)
 
 
@@ -132,7 +171,8 @@ SettingsT = TypeVar("SettingsT", bound=ConnectorSettings)
 class ConnectorType(Generic[SettingsT]):
     """The declaration of a connector: what an entry point of `mailsluice.connectors` names.
 
-    `build` gets the settings and the connectors that `settings.references()` names, and does no I/O.
+    `build` gets the settings and the connectors that `settings.references()` names, and does no I/O. `retries` is when
+    a spooled mail is tried again after a transient failure.
     """
 
     name: str
@@ -141,3 +181,4 @@ class ConnectorType(Generic[SettingsT]):
     settings: type[SettingsT]
     build: Callable[[SettingsT, Mapping[str, Connector]], Connector]
     max_in_flight: int
+    retries: RetrySchedule = FOR_EVER
