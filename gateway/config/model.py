@@ -15,6 +15,7 @@ from gateway.config.values import (
     Authenticator,
     Bind,
     ExtensionKeyword,
+    HostPort,
     Hostname,
     Networks,
     PasswordPath,
@@ -52,8 +53,28 @@ class Gateway(Section):
     ]
     spool: Annotated[
         Path,
-        Field(description="The directory that holds large content while it is received and delivered."),
+        Field(
+            description="The directory that holds spooled mail, dead letters, and large content while it is received. "
+            "It belongs to one gateway process and must be on a local file system."
+        ),
     ] = Path("spool")
+    spool_min_free_percent: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=100,
+            description="Mail is refused for the moment (452 4.3.1) while less than this share of the spool's file system, "
+            "or of its inodes, is free; in any case where one and a half of the largest messages do not fit.",
+        ),
+    ] = 10.0
+    drain_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="After SIGTERM: how long mail that is under way may take to be answered, spooled mail that is "
+            "being delivered to be settled, and connectors to close, all together.",
+        ),
+    ] = 30.0
 
 
 class Tls(Section):
@@ -229,16 +250,19 @@ class Route(Section):
         Field(min_length=1, description="Names of connectors. The mail is accepted when every one of them has it."),
     ]
     accept: Annotated[
-        Literal["delivered"],
-        Field(description="When the client gets its 250: `delivered`, once every connector holds the mail durably."),
+        Literal["delivered", "spooled"],
+        Field(
+            description="When the client gets its 250: `delivered`, once every connector holds the mail durably; "
+            "`spooled`, once the spool does, from which every connector then gets it in its own time."
+        ),
     ] = "delivered"
-
-    @field_validator("accept", mode="before")
-    @classmethod
-    def _no_spool_yet(cls, accept: object) -> object:
-        if accept == "spooled":
-            raise ValueError('this version has no spool to accept mail into; write "delivered"')
-        return accept
+    bounce_via: Annotated[
+        HostPort | None,
+        Field(
+            description="The SMTP server, `host:port`, that takes the notifications (RFC 3464) to the originators of "
+            "spooled mail: what could not be delivered, and what was, where they asked. Without it there are none."
+        ),
+    ] = None
 
     @field_validator("connectors")
     @classmethod

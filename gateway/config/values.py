@@ -19,6 +19,7 @@ __all__ = [
     "Authenticator",
     "Bind",
     "ExtensionKeyword",
+    "HostPort",
     "Hostname",
     "Network",
     "Networks",
@@ -78,6 +79,13 @@ def parse_bind(text: object) -> TcpBind | UnixBind:
         return TcpBind(str(ipaddress.IPv6Address(match["literal"])), int(match["port"]))
     except ValueError:
         raise ValueError(f"[{match['literal']}] is no IPv6 address") from None
+
+
+def _host_and_port(text: object) -> TcpBind:
+    found = parse_bind(text)
+    if isinstance(found, UnixBind) or not found.port:
+        raise ValueError(f'{_shown(text)} is no server; write "host:port", such as "127.0.0.1:25"')
+    return found
 
 
 def _hostname(name: str) -> str:
@@ -150,6 +158,12 @@ Bind = Annotated[
     PlainValidator(parse_bind),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:2525", "[::1]:2525", "unix:/run/mailsluice/lmtp.sock"]}),
+]
+HostPort = Annotated[
+    TcpBind,
+    PlainValidator(_host_and_port),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:25", "[2001:db8::1]:25", "mail.example.org:25"]}),
 ]
 ExtensionKeyword = Annotated[
     str, AfterValidator(_extension_keyword), WithJsonSchema({"type": "string", "enum": list(_KEYWORDS)})
