@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from connectors.kafka import failures
 from connectors.kafka.settings import KafkaSettings
+from gateway.credentials import CredentialsError, client_tls, read_secret
 
 __all__ = ["Credentials", "read_credentials"]
 
@@ -24,43 +25,22 @@ class Credentials:
 
 def read_credentials(settings: KafkaSettings) -> Credentials:
     """Raises PermanentFailure when a file cannot be read or is not what it should be."""
-    trusting = _tls_context(settings)
-    return Credentials(
-        tls=_tls_context(settings, with_certificate=True) if settings.tls else None,
-        password=_secret(settings.sasl_password, settings.sasl_password_file),
-        registry_tls=trusting,
-        registry_password=_secret(settings.schema_registry_password, settings.schema_registry_password_file),
+    try:
+        return Credentials(
+            tls=_broker_tls(settings) if settings.tls else None,
+            password=_secret(settings.sasl_password, settings.sasl_password_file),
+            registry_tls=client_tls(tls_ca_file=settings.tls_ca_file),
+            registry_password=_secret(settings.schema_registry_password, settings.schema_registry_password_file),
+        )
+    except CredentialsError as error:
+        raise failures.unusable(str(error)) from error
+
+
+def _broker_tls(settings: KafkaSettings) -> ssl.SSLContext:
+    return client_tls(
+        tls_ca_file=settings.tls_ca_file, tls_cert_file=settings.tls_cert_file, tls_key_file=settings.tls_key_file
     )
 
 
-def _tls_context(settings: KafkaSettings, *, with_certificate: bool = False) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.tls_ca_file)
-    except (OSError, ValueError) as error:
-        raise failures.unusable(f"tls_ca_file {settings.tls_ca_file} cannot be used: {_reason(error)}") from error
-    if with_certificate and settings.tls_cert_file:
-        try:
-            # Without a password to give, an encrypted key would make OpenSSL ask on the terminal.
-            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: b"")
-        except (OSError, ValueError) as error:
-            raise failures.unusable(
-                f"tls_cert_file {settings.tls_cert_file} cannot be used ({_reason(error)}); certificate and key must "
-                "be PEM, belong together, and the key must not be encrypted"
-            ) from error
-    return context
-
-
 def _secret(given: SecretStr, file: Path | None) -> SecretStr:
-    if file is None:
-        return given
-    try:
-        return SecretStr(file.read_text(encoding="utf-8").rstrip("\r\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        # The text of a UnicodeDecodeError quotes what it could not decode.
-        reason = _reason(error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise failures.unusable(f"the password file {file} cannot be used: {reason}") from None
-
-
-def _reason(error: Exception) -> str:
-    # ssl.SSLError is an OSError whose `reason` is OpenSSL's own word for it (KEY_VALUES_MISMATCH).
-    return getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return given if file is None else SecretStr(read_secret(file))

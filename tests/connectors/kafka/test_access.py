@@ -85,7 +85,7 @@ async def test_an_authority_that_is_not_the_brokers_is_not_believed(make_topic, 
     [
         ("tls_ca_file", "tls_ca_file .* cannot be used"),
         ("tls_cert_file", "tls_cert_file .* cannot be used"),
-        ("sasl_password_file", "password file .* it is not UTF-8"),
+        ("sasl_password_file", "secret file .* it is not UTF-8"),
     ],
 )
 async def test_a_file_of_the_wrong_kind_stops_the_start(start, login, tmp_path, key, complaint):
