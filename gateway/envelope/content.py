@@ -37,6 +37,12 @@ class Content:
         self._pieces = ((0, whole),) if pieces is None else pieces
         self.size: int = whole if pieces is None else sum(map(_length, pieces))
 
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor of the file that holds these octets and nothing else; None where there is no such file."""
+        whole = self._pieces == ((0, self.size),)
+        return self._file.fileno() if self._file is not None and whole else None
+
     def derive(self, *, prefix: bytes = b"", omit: tuple[tuple[int, int], ...] = ()) -> Self:
         """The same octets with `prefix` before them and the ranges of `omit` left out; nothing is copied.
 

@@ -6,7 +6,9 @@ unnamed file, block by block in a thread, so that a slow disk stalls only the se
 
 import hashlib
 import io
+import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.envelope import Content
@@ -75,10 +77,17 @@ class ContentBuilder:
 
     def _store(self, blocks: list[bytes]) -> None:
         if self._file is None:
-            # Unbuffered, and without a name: there is nothing to clean up after a crash.
-            self._file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115  # closed with the content
+            self._file = _unnamed_file(self._directory)
         for block in blocks:
             self._digest.update(block)
             rest = memoryview(block)
             while rest:
                 rest = rest[self._file.write(rest) :]
+
+
+def _unnamed_file(directory: Path) -> io.FileIO:
+    """Unbuffered, and without a name: there is nothing to clean up after a crash."""
+    with suppress(AttributeError, OSError):  # not every system has such files, nor every file system
+        # The one that `tempfile` makes can never get a name (O_EXCL), which the spool will want to give it.
+        return io.FileIO(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+b")
+    return tempfile.TemporaryFile(buffering=0, dir=directory)

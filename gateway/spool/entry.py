@@ -1,0 +1,101 @@
+"""What goes into the spool, what comes out of it, and what is said about it afterwards: values.
+
+A delivery is one message for one connector. It waits, is attempted, and then is either gone (delivered), waits again,
+or is kept as a dead letter:
+
+    waiting ⇄ attempted → (delivered: no row)
+       ↑          ├─────→ dead          an operator decides
+    behind        └─────→ quarantined   the spool cannot give it back as it was
+
+`behind` are those that wait for another of the same ordering key. An attempt is recorded before it is made: one that is
+still recorded when the process starts may have been a delivery, and the next may make a duplicate.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from gateway.envelope import Mail
+
+__all__ = ["Claim", "Damage", "Entry", "NewDelivery", "NewMessage", "Settlement", "State"]
+
+
+class State(StrEnum):
+    """Where a delivery stands. DELIVERED is only ever said: there is no such row."""
+
+    WAITING = "waiting"
+    BEHIND = "behind"
+    ATTEMPTED = "attempted"
+    DEAD = "dead"
+    QUARANTINED = "quarantined"
+    DELIVERED = "delivered"
+
+
+class NewDelivery(Struct, frozen=True, kw_only=True):
+    """That a message goes to `connector`.
+
+    `recipients` are the positions of those recipients of the envelope that go there, in order. With `attempted` the
+    first attempt begins as soon as the message is stored, unless another of the same ordering key is before it.
+    """
+
+    connector: str
+    recipients: tuple[int, ...]
+    ordering_key: bytes | None = None
+    attempted: bool = False
+
+
+class NewMessage(Struct, frozen=True, kw_only=True):
+    """A mail to be spooled, with at least one delivery. `accepted_at` is Unix time in seconds."""
+
+    mail: Mail
+    deliveries: tuple[NewDelivery, ...]
+    accepted_at: float
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A delivery whose next attempt is recorded and shall now be made.
+
+    `mail` has the recipients of this delivery only. Where `mail.content` is a file, it is for the caller to close.
+    `attempts` counts this one. `possible_duplicate` says that an earlier one may have delivered the mail.
+    """
+
+    message: int
+    connector: str
+    mail: Mail
+    attempts: int
+    possible_duplicate: bool = False
+
+
+class Damage(Struct, frozen=True, kw_only=True):
+    """A delivery that the spool cannot give back as it was, and why. It is in quarantine."""
+
+    message: int
+    connector: str
+    cause: str
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """Deliveries of one connector that were due. `next_due` is when the next one will be, Unix time; None for none."""
+
+    entries: tuple[Entry, ...] = ()
+    damaged: tuple[Damage, ...] = ()
+    next_due: float | None = None
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """What became of one attempt.
+
+    `due` is when a delivery that waits is tried again, Unix time. `notification` is spooled with the settlement, in one
+    commit; `when_complete` says that this is only for the last delivery of a message of which none is a dead letter.
+    """
+
+    message: int
+    connector: str
+    state: State
+    due: float = 0.0
+    attempts: int = 0
+    possible_duplicate: bool = False
+    status: str = ""
+    cause: str = ""
+    notification: NewMessage | None = None
+    when_complete: bool = False

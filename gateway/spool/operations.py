@@ -1,0 +1,244 @@
+"""What is done to the database: functions of a connection, each within a transaction that its caller commits."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+import apsw
+
+from gateway.envelope import Content, Mail
+from gateway.spool.content_files import INLINE_OCTETS, is_intact
+from gateway.spool.entry import Damage, NewMessage, Settlement, State
+from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients, restricted
+
+__all__ = [
+    "Added",
+    "Claimed",
+    "Due",
+    "Settled",
+    "add",
+    "claim",
+    "known_ids",
+    "pause",
+    "paused",
+    "put_back_attempted",
+    "remove",
+    "settle",
+]
+
+_INSERT_MESSAGE = (
+    "INSERT INTO message (id, accepted_at, size, checksum, envelope, content)"
+    " VALUES (?, ?, ?, ?, ?, ?) RETURNING number"
+)
+_INSERT_DELIVERY = (
+    "INSERT INTO delivery (message, connector, recipients, checksum, ordering_key, state, due, attempts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
+_DUE = (
+    "SELECT message, recipients, checksum, attempts, possible_duplicate FROM delivery"
+    " WHERE connector = ? AND state = 'waiting' AND due <= ? ORDER BY due, message LIMIT ?"
+)
+_NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'waiting'"
+_MESSAGE = "SELECT id, checksum, envelope, content FROM message WHERE number = ?"
+_ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
+_UPDATE = (
+    "UPDATE delivery SET state = ?, due = ?, attempts = ?, possible_duplicate = ?, status = ?, cause = ?"
+    " WHERE message = ? AND connector = ?"
+)
+_SET_ASIDE = "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ?"
+_KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ?"
+_DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? RETURNING ordering_key"
+_DELETE_MESSAGE = (
+    "DELETE FROM message WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)"
+    " RETURNING CASE WHEN content IS NULL THEN id ELSE '' END"
+)
+# The first that waits behind takes the place of the one that is gone.
+_PROMOTE = (
+    "UPDATE delivery SET state = 'waiting' WHERE connector = ?1 AND message ="
+    " (SELECT min(message) FROM delivery WHERE connector = ?1 AND ordering_key = ?2) AND state = 'behind'"
+)
+
+_DELETE_BY_ID = (
+    "DELETE FROM delivery WHERE message = (SELECT number FROM message WHERE id = ?)",
+    "DELETE FROM message WHERE id = ?",
+)
+# A clock that was wrong when the delivery was put off must not hold it for longer than any schedule does.
+_PUT_BACK = (
+    "UPDATE delivery SET state = 'waiting', possible_duplicate = 1, due = min(due, ?1) WHERE state = 'attempted'",
+    "UPDATE delivery SET due = ?1 WHERE state = 'waiting' AND due > ?1 + 100000",
+)
+_AT_ONCE = 500
+
+
+class Added(NamedTuple):
+    """The number of a new message, and the connectors whose first attempt is recorded."""
+
+    number: int
+    attempted: frozenset[str]
+
+
+class Due(NamedTuple):
+    """A delivery as it was claimed. `mail.content` is empty where `is_file`: then it lies in the file of its id."""
+
+    message: int
+    mail: Mail
+    is_file: bool
+    attempts: int
+    possible_duplicate: bool
+
+
+class Claimed(NamedTuple):
+    """What was due, what of it was damaged, and when the next delivery will be due."""
+
+    due: list[Due]
+    damaged: list[Damage]
+    next_due: float | None
+
+
+class Settled(NamedTuple):
+    """The ids of the messages that are gone with their content files, and whether the notification was added."""
+
+    files: tuple[str, ...]
+    notified: bool
+
+
+def add(connection: apsw.Connection, message: NewMessage) -> Added:
+    """Store a message and its deliveries. Content above INLINE_OCTETS is in its file already."""
+    content = message.mail.content
+    row = message_row(message, content.read() if content.size <= INLINE_OCTETS else None)
+    ((number,),) = connection.execute(_INSERT_MESSAGE, row)
+    attempted = []
+    for delivery in message.deliveries:
+        key = delivery.ordering_key
+        if key is not None and list(connection.execute(_HAS_PREDECESSOR, (delivery.connector, key))):
+            state = State.BEHIND
+        elif delivery.attempted:
+            state = State.ATTEMPTED
+            attempted.append(delivery.connector)
+        else:
+            state = State.WAITING
+        values = (*delivery_row(number, delivery), key, state, message.accepted_at, int(state is State.ATTEMPTED))
+        connection.execute(_INSERT_DELIVERY, values)
+    return Added(number, frozenset(attempted))
+
+
+def remove(connection: apsw.Connection, id_: str) -> None:
+    """Take back what `add` did, if it did."""
+    for statement in _DELETE_BY_ID:
+        connection.execute(statement, (id_,))
+
+
+def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int, octets: int) -> Claimed:
+    """Record an attempt for the deliveries of `connector` that are due, oldest first.
+
+    At most `limit`, and with no more content in memory than `octets`, though always one. What is damaged is put into
+    quarantine on the way.
+    """
+    due: list[Due] = []
+    damaged: list[Damage] = []
+    for number, recipients, checksum, attempts, possible_duplicate in list(
+        connection.execute(_DUE, (connector, now, limit))
+    ):
+        try:
+            positions = read_recipients(number, connector, recipients, checksum)
+            mail, is_file = _read_message(connection, number, positions)
+        except (DamagedRowError, apsw.CorruptError) as error:
+            damaged.append(Damage(message=number, connector=connector, cause=str(error)))
+            continue
+        octets -= mail.content.size
+        if octets < 0 and due:
+            break
+        due.append(Due(number, mail, is_file, attempts + 1, bool(possible_duplicate)))
+    connection.executemany(_ATTEMPT, [(each.message, connector) for each in due])
+    for damage in damaged:
+        _set_aside(connection, damage.message, connector, State.QUARANTINED, damage.cause)
+    ((next_due,),) = connection.execute(_NEXT_DUE, (connector,))
+    return Claimed(due, damaged, next_due)
+
+
+def settle(connection: apsw.Connection, settlement: Settlement) -> Settled:
+    """Record what became of an attempt. A second time it changes nothing."""
+    message, connector, state = settlement.message, settlement.connector, settlement.state
+    gone: list[str] = []
+    if state is State.DELIVERED:
+        keys = [key for (key,) in connection.execute(_DELETE_DELIVERY, (message, connector))]
+        gone = [id_ for (id_,) in connection.execute(_DELETE_MESSAGE, (message,))]
+        for key in keys:
+            _promote(connection, connector, key)
+    else:
+        connection.execute(
+            _UPDATE,
+            (
+                state,
+                settlement.due,
+                settlement.attempts,
+                settlement.possible_duplicate,
+                settlement.status,
+                settlement.cause,
+                message,
+                connector,
+            ),
+        )
+        if state is not State.WAITING:
+            _set_aside(connection, message, connector, state, settlement.cause)
+    notification = settlement.notification
+    notified = notification is not None and (bool(gone) or not settlement.when_complete)
+    if notification is not None and notified:
+        add(connection, notification)
+    return Settled(tuple(filter(None, gone)), notified)
+
+
+def put_back_attempted(connection: apsw.Connection, now: float) -> int:
+    """Let the attempts that a crash interrupted be made again, and say how many there were."""
+    changed = []
+    for statement in _PUT_BACK:
+        connection.execute(statement, (now,))
+        changed.append(connection.changes())
+    return changed[0]
+
+
+def pause(connection: apsw.Connection, connector: str, now: float, cause: str) -> None:
+    """Note that a connector is to have nothing until an operator says so."""
+    connection.execute(
+        "INSERT OR REPLACE INTO paused (connector, since, cause) VALUES (?, ?, ?)", (connector, now, cause)
+    )
+
+
+def paused(connection: apsw.Connection) -> frozenset[str]:
+    """The connectors that are paused."""
+    return frozenset(connector for (connector,) in connection.execute("SELECT connector FROM paused"))
+
+
+def known_ids(connection: apsw.Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that are of messages in the spool."""
+    found: set[str] = set()
+    rest = iter(ids)
+    while some := list(islice(rest, _AT_ONCE)):
+        marks = ",".join("?" * len(some))
+        found |= {id_ for (id_,) in connection.execute(f"SELECT id FROM message WHERE id IN ({marks})", some)}  # noqa: S608  # marks only
+    return found
+
+
+def _read_message(connection: apsw.Connection, number: int, positions: tuple[int, ...]) -> tuple[Mail, bool]:
+    row = list(connection.execute(_MESSAGE, (number,)))
+    if not row:
+        raise DamagedRowError("the message of this delivery is not there")
+    id_, checksum, envelope, octets = row[0]
+    content = Content(octets if octets is not None else b"")
+    mail = restricted(read_envelope(id_, envelope, checksum), content, positions)
+    if octets is not None and not is_intact(content, mail.envelope.message.sha256):
+        raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
+    return mail, octets is None
+
+
+def _set_aside(connection: apsw.Connection, message: int, connector: str, state: State, cause: str) -> None:
+    keys = [key for (key,) in connection.execute(_KEY, (message, connector))]
+    connection.execute(_SET_ASIDE, (state, cause, message, connector))
+    for key in keys:
+        _promote(connection, connector, key)
+
+
+def _promote(connection: apsw.Connection, connector: str, key: bytes | None) -> None:
+    if key is not None:
+        connection.execute(_PROMOTE, (connector, key))
