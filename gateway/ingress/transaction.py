@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.connector import PermanentFailure
+from gateway.dates import timestamp
 from gateway.delivery import Route
 from gateway.envelope import (
     BLOCK,
@@ -28,8 +29,8 @@ from gateway.envelope import Transaction as TransactionFacts
 from gateway.envelope.authentication_results import without_own_results
 from gateway.envelope.headers import MAXIMUM_OCTETS, count_received, read_headers
 from gateway.envelope.metadata import read_metadata, with_own_trace
+from gateway.envelope.trace import received_field
 from gateway.ingress.content_builder import ContentBuilder
-from gateway.ingress.trace import received_field
 from gateway.smtp import MailReceived, RecipientReceived
 from gateway.status import ROUTING_LOOP
 from gateway.threads import in_thread
@@ -107,7 +108,7 @@ class Transaction:
             raise PermanentFailure(ROUTING_LOOP, "too many hops, this mail goes in a circle")
         envelope = Envelope(
             id=self.id,
-            received_at=_timestamp(now),
+            received_at=timestamp(now),
             gateway=session.gateway,
             transaction=TransactionFacts(
                 protocol=session.protocol,
@@ -149,10 +150,3 @@ class Transaction:
 
 def _parameters(parameters: tuple[tuple[str, str], ...]) -> tuple[Parameter, ...]:
     return tuple(Parameter(keyword=keyword, value=value) for keyword, value in parameters)
-
-
-def _timestamp(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    t = time.gmtime(seconds)
-    date = f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
-    return f"{date}.{rest // 1000:06}Z"

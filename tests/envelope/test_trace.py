@@ -4,7 +4,7 @@ import pytest
 
 from gateway.address import parse_path
 from gateway.envelope import Client
-from gateway.ingress.trace import received_field
+from gateway.envelope.trace import composed_field, received_field
 
 _WHEN = 1_795_302_000.5
 
@@ -54,3 +54,16 @@ def test_what_a_client_calls_itself_ends_nothing(hello):
 )
 def test_the_address_is_a_literal_of_smtp(address, literal):
     assert literal in field(client=Client(address=address))
+
+
+def test_a_mail_that_the_gateway_wrote_came_from_nobody():
+    assert composed_field(
+        hostname="mx.example.com",
+        id_="01M8061WXHRRCCFTG7N5K7RZDC",
+        recipients=[parse_path(b"a@example.org", utf8=False)],
+        when=_WHEN,
+    ) == (
+        b"Received: by mx.example.com id 01M8061WXHRRCCFTG7N5K7RZDC\r\n"
+        b"\tfor <a@example.org>;\r\n"
+        b"\tSat, 21 Nov 2026 23:00:00 +0000\r\n"
+    )
