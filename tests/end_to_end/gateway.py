@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,11 +33,12 @@ class Gateway:
     """A running gateway: ready on entry, gone on exit.
 
     `folder` is its working directory, and holds the configuration file and what relative paths name. `addresses` has
-    each listener's address by its name, in the form of the configuration.
+    each listener's address by its name, in the form of the configuration. `environment` is added to the test's own.
     """
 
-    def __init__(self, folder: Path, configuration: str) -> None:
+    def __init__(self, folder: Path, configuration: str, *, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._environment = {**os.environ, **(environment or {})}
         self.addresses: dict[str, str] = {}
         self._configuration = folder / "mailsluice.toml"
         self._configuration.write_text(configuration)
@@ -66,19 +68,19 @@ class Gateway:
 
     def start(self) -> None:
         """Start it and return once it is ready; after `stop` or `kill`, with the same files. Forgets its old log."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         self._lines, self._ended = [], False
-        self._process = subprocess.Popen(
-            [MAILSLUICE, "serve", "--config", self._configuration],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self._process = self._spawn()
         Reaper.of_this_process().watch(self._process.pid)
         self._reader = threading.Thread(target=self._read, name="gateway's output")
         self._reader.start()
+
+    def wait_until_ready(self) -> None:
+        """Return once it is ready; raises AssertionError, with its log, where it ends instead."""
         try:
             self.wait_for("mailsluice ready\n", seconds=_START_SECONDS)
         except BaseException:
@@ -150,6 +152,18 @@ class Gateway:
         """The log records of one event so far."""
         records = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [record for record in records if record["event"] == event]
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [MAILSLUICE, "serve", "--config", self._configuration],
+            cwd=self.folder,
+            env={**os.environ, **self._environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def _count(self, text: str) -> int:
         return sum(text in line for line in self._lines)
