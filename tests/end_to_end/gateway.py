@@ -157,7 +157,7 @@ class Gateway:
         return subprocess.Popen(
             [MAILSLUICE, "serve", "--config", self._configuration],
             cwd=self.folder,
-            env={**os.environ, **self._environment},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

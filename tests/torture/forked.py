@@ -1,0 +1,114 @@
+"""Processes that are there at once: forked from one that has the gateway imported and the shim loaded.
+
+A crash bench starts thousands of them. Importing takes half a second, a fork some milliseconds. The first to be asked
+for starts the process they are forked from; it ends with this one.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any, TextIO
+
+from gateway.cli import app as command
+from tests.end_to_end.gateway import Gateway
+from tests.torture.shim import Faults, library
+
+_IMPORTED = ["apsw", "uvloop", "gateway.cli", "gateway.app", "gateway.spool", "connectors.directory", "connectors.http"]
+_context = multiprocessing.get_context("forkserver")
+
+
+def run(life: Callable[..., None], *arguments: Any, faults: Faults, seconds: float = 60.0) -> int:
+    """Run a function of some module in a process of its own, watched by `faults`: its exit status, -9 after SIGKILL."""
+    process = _start(life, *arguments, faults=faults)
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"{life.__name__} did not end within {seconds:g} s")
+    return process.exitcode
+
+
+class ForkedGateway(Gateway):
+    """`mailsluice serve` in a forked process, watched by `faults`. It is in all else what a Gateway is."""
+
+    def __init__(self, *arguments: Any, faults: Faults) -> None:
+        super().__init__(*arguments)
+        self._faults = faults
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            super().kill()
+            return
+        # It was gone already, and its parent, who is not this process, has seen to it.
+        self.wait()
+
+    def _spawn(self) -> "subprocess.Popen[str]":
+        ours, theirs = _context.Pipe(duplex=False)
+        process = _start(_serve, str(self.folder), str(self._configuration), theirs, faults=self._faults)
+        theirs.close()
+        return _Forked(process, os.fdopen(os.dup(ours.fileno())))  # type: ignore[return-value]  # as much as is used
+
+
+class _Forked:
+    """What Gateway asks of a Popen."""
+
+    def __init__(self, process: ForkServerProcess, stdout: TextIO) -> None:
+        self._process = process
+        self.stdout = stdout
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("mailsluice serve", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+
+def _start(life: Callable[..., None], *arguments: Any, faults: Faults) -> ForkServerProcess:
+    _be_ready()
+    process = _context.Process(target=_live, args=(faults.settings(), life, arguments), daemon=True)
+    process.start()
+    return process
+
+
+def _be_ready() -> None:
+    _context.set_forkserver_preload(_IMPORTED)
+    preloaded = os.environ.get("LD_PRELOAD")
+    os.environ["LD_PRELOAD"] = str(library())
+    try:
+        forkserver.ensure_running()
+    finally:
+        if preloaded is None:
+            del os.environ["LD_PRELOAD"]
+        else:
+            os.environ["LD_PRELOAD"] = preloaded
+
+
+def _live(settings: dict[str, str], life: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ.update(settings)
+    ctypes.CDLL(None).fault_begin()
+    life(*arguments)
+
+
+def _serve(folder: str, configuration: str, output: Connection) -> None:
+    os.setsid()
+    os.chdir(folder)
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    output.close()
+    command(["serve", "--config", configuration])
