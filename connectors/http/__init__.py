@@ -1,11 +1,20 @@
-"""A consumer over HTTP: each mail is one signed POST, and what the consumer answers is the answer to the SMTP client.
+"""A consumer over HTTP: each mail is one signed POST, and what the consumer answers decides about it.
 
-    2xx                          the consumer has the mail: 250, with the `id` of a JSON answer and its Location
-    408, 425, 429, 5xx, 3xx,     not now: 451, and the client comes again
-    no answer in time, no answer
-    any other 4xx                refused for good: 550, in the first line of an answer of type text/plain
+    the consumer says            on a route "delivered"            on a route "spooled"
+    2xx                          250, with the `id` of a JSON      the mail is delivered
+                                 answer and its Location
+    408, 425, 429, 5xx, 3xx,     451, and the client comes again   it comes again after 5 s, 5 min, 30 min, 2, 5, 10,
+    no answer in time, no answer                                   14, 20 and 24 h, then daily; after five days it is
+                                                                   a dead letter
+    410                          550                               nothing is sent any more until an operator looked
+    any other 4xx                550, in the first line of an      a dead letter at once
+                                 answer of type text/plain
 
-401 and 403 refuse for good too, so a consumer that cannot verify a request answers 503 while secrets change.
+A consumer that wants a mail again says 429 or 5xx, one that never wants it another 4xx: 401, 403 and 404 are refusals
+too, so a consumer that cannot verify a request answers 503 while secrets change. A dead letter is the whole mail, kept
+in the spool, and an operator can have it tried again. On 429, 502, 503 and 504 a Retry-After, in seconds or as a date,
+is obeyed, up to a day.
+
 The same mail comes again under the same `webhook-id` after an answer that got lost, so a consumer stores it under that
 id and answers 2xx also when it has it already. Every request is signed by Standard Webhooks: `webhook-signature` over
 `id.timestamp.body`, with the body as it came. `docs/examples/webhook_consumer.py` is a consumer to copy.
@@ -20,7 +29,7 @@ fields.
 from collections.abc import Mapping
 
 from connectors.http.settings import MAX_IN_FLIGHT, HttpSettings
-from gateway.connector import Connector, ConnectorType
+from gateway.connector import STANDARD_WEBHOOKS, Connector, ConnectorType
 
 __all__ = ["CONNECTOR", "HttpSettings"]
 
@@ -33,9 +42,10 @@ def _build(settings: HttpSettings, _: Mapping[str, Connector]) -> Connector:
 
 CONNECTOR = ConnectorType(
     name="http",
-    summary="POST each mail, signed, to a consumer whose status is the answer to the SMTP client.",
+    summary="POST each mail, signed, to a consumer whose status decides about it.",
     stability="beta",
     settings=HttpSettings,
     build=_build,
     max_in_flight=MAX_IN_FLIGHT,
+    retries=STANDARD_WEBHOOKS,
 )

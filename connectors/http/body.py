@@ -46,6 +46,11 @@ class Reading:
         self._left = body.size
         self._is_small = self._left <= BLOCK
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether every octet has been read."""
+        return not self._left
+
     async def next(self) -> bytes | memoryview:
         """The next block; empty at the end. Raises OSError when a content cannot be read."""
         if not self._left:

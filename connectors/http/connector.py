@@ -1,14 +1,12 @@
-"""The connector: from a mail to the consumer's word about it, within `timeout_seconds` and in one attempt."""
+"""The connector: from a mail to the consumer's word about it."""
 
 import asyncio
 from contextlib import nullcontext
 
-from connectors.http import outcome
+from connectors.http import failures, outcome
 from connectors.http.client import Client
 from connectors.http.credentials import read_credentials
-from connectors.http.failures import translated
-from connectors.http.outcome import Answer
-from connectors.http.request import RequestForm
+from connectors.http.request import Request, RequestForm
 from connectors.http.settings import HttpSettings
 from gateway.connector import Mail, Receipt, TransientFailure
 from gateway.envelope import BLOCK
@@ -38,14 +36,21 @@ class HttpConnector:
     async def open(self) -> None:
         """Read secrets and certificates; no connection is made. Raises PermanentFailure for a file of no use."""
         settings = self._settings
-        self._client = Client(settings.url, read_credentials(settings), max_connections=settings.max_connections)
+        self._client = Client(
+            settings.url,
+            read_credentials(settings),
+            max_connections=settings.max_connections,
+            timeout_seconds=settings.timeout_seconds,
+        )
 
     async def emit(self, mail: Mail) -> Receipt:
         """Send one mail and return when the consumer has said 2xx to all of it."""
         is_large = self._form.is_inline and mail.content.size > _LARGE
-        with translated(self._settings.timeout_seconds):
-            async with asyncio.timeout(self._settings.timeout_seconds), self._large if is_large else nullcontext():
-                answer = await self._send(mail)
+        async with self._large if is_large else nullcontext():
+            request = await self._request(mail)
+            if self._client is None:
+                raise TransientFailure(LOCAL_ERROR, "the destination is not open, try again later")
+            answer = await self._client.post(mail.envelope.id, request)
         return outcome.receipt(answer, id=mail.envelope.id, connector=self._settings.name)
 
     async def close(self) -> None:
@@ -54,11 +59,10 @@ class HttpConnector:
             await self._client.close()
             self._client = None
 
-    async def _send(self, mail: Mail) -> Answer:
-        if self._client is None:
-            raise TransientFailure(LOCAL_ERROR, "the destination is not open, try again later")
-        if self._form.is_inline and mail.content.size > BLOCK:
-            request = await in_thread(lambda _: self._form.build(mail))
-        else:
-            request = self._form.build(mail)
-        return await self._client.post(mail.envelope.id, request)
+    async def _request(self, mail: Mail) -> Request:
+        try:
+            if self._form.is_inline and mail.content.size > BLOCK:
+                return await in_thread(lambda _: self._form.build(mail))
+            return self._form.build(mail)
+        except OSError as error:
+            raise failures.unreadable(error) from error

@@ -24,7 +24,7 @@ from gateway.connector import Mail, PermanentFailure
 from gateway.envelope import Content, Envelope, encode_container
 from gateway.status import MESSAGE_TOO_BIG
 
-__all__ = ["Request", "RequestForm"]
+__all__ = ["Fields", "Request", "RequestForm"]
 
 Fields = tuple[tuple[str, str], ...]
 

@@ -201,7 +201,8 @@ async def test_2xx_before_the_whole_mail_was_sent_is_no_receipt(plain):
     mail = Mail(plain.envelope, Content(bytes(32 * 1024 * 1024)))
     async with listening(answer_early) as url:
         failure = await refused(url, mail, format="raw")
-    assert failure.cause == "it answered before it had the whole mail"
+    assert failure.cause == "HTTP 200 before the consumer had the whole mail"
+    assert failure.possibly_stored
 
 
 async def test_4xx_before_the_whole_mail_was_sent_is_an_answer(plain):

@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.http.outcome import Answer, receipt
-from gateway.connector import DeliveryFailure, PermanentFailure, Receipt, TransientFailure
+from gateway.connector import DeliveryFailure, DestinationClosed, PermanentFailure, Receipt, TransientFailure
 
 
 def judge(status: int, **answer) -> Receipt:
@@ -76,6 +76,37 @@ def test_not_now_is_transient(status):
     assert str(found.status) == "4.3.0"
     assert found.text == "the destination cannot take the mail now, try again later"
     assert found.cause == f"HTTP {status}: Traceback: /srv/app.py, Retry-After: 120?"
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 599])
+def test_a_server_that_failed_may_have_the_mail(status):
+    assert failure(status).possibly_stored
+    # … but not before it had all of it.
+    assert not failure(status, is_early=True).possibly_stored
+
+
+@pytest.mark.parametrize("status", [101, 301, 307, 408, 425, 429])
+def test_a_request_that_was_not_carried_out_left_nothing(status):
+    assert not failure(status).possibly_stored
+
+
+def test_2xx_to_a_part_of_the_mail_is_no_receipt():
+    found = failure(200, is_early=True)
+    assert isinstance(found, TransientFailure)
+    assert found.possibly_stored
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(429, 7), (502, 7), (503, 7), (504, 7), (408, 0), (500, 0), (599, 0)])
+def test_an_overloaded_consumer_says_when_to_come_again(status, seconds):
+    assert failure(status, retry_after="7").retry_after_seconds == seconds
+    assert failure(status, retry_after="later").retry_after_seconds == 0
+    assert failure(status).retry_after_seconds == 0
+
+
+def test_only_410_closes_the_destination():
+    for status in range(400, 500):
+        if isinstance(failure(status), PermanentFailure):
+            assert isinstance(failure(status), DestinationClosed) == (status == 410)
 
 
 @pytest.mark.parametrize("status", [101, 300, 301, 302, 303, 304, 307, 308, 399])
