@@ -12,8 +12,9 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing, redirect_stderr
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 
@@ -39,10 +40,23 @@ class StartError(Exception):
 
 def serve(config: Config) -> None:
     """Run the gateway until SIGTERM or SIGINT, logging to standard error. Raises StartError."""
-    log_to(sys.stderr)
+    _occupy_standard_descriptors()
     _allow_connections()
-    with asyncio.Runner(loop_factory=_event_loop()) as runner:
+    # Nothing waits for a reader of standard error, whoever writes to it.
+    with (
+        closing(log_to(sys.stderr)) as lines,
+        redirect_stderr(cast("TextIO", lines)),
+        asyncio.Runner(loop_factory=_event_loop()) as runner,
+    ):
         runner.run(run(config))
+
+
+def _occupy_standard_descriptors() -> None:
+    # Where the process was started without standard error, the next file to be opened would take its place, and get
+    # what libraries write there: the spool's database, say.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _allow_connections() -> None:

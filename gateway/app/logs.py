@@ -2,16 +2,17 @@
 
 Values in log lines come from strangers. Whatever they hold, a line stays one line and moves no terminal's cursor:
 control characters are escaped, and texts have a bounded length. A line that cannot be written, to a full disk or to a
-reader that has gone, is lost: no mail may fail for it.
+reader that has gone or does not read, is lost: no mail may fail for it, nor wait.
 """
 
 import json
 import logging
 from collections.abc import MutableMapping
-from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
+
+from gateway.app.log_lines import LogLines
 
 __all__ = ["log_to"]
 
@@ -26,10 +27,14 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0
 _CONTROLS_OF_LINES = {code: text for code, text in _CONTROLS.items() if code != 0x0A}
 
 
-def log_to(stream: TextIO) -> None:
-    """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on, and once a minute each."""
-    lines = _Lines(stream)
-    if stream.isatty():
+def log_to(stream: TextIO | None) -> LogLines:
+    """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on, and once a minute each.
+
+    `stream` has a file descriptor, or is None where the process was started without it. What is returned takes other
+    lines too, in order with those of the log; close it to have the last ones written.
+    """
+    lines = LogLines(stream)
+    if lines.isatty():
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback
         )
@@ -49,7 +54,7 @@ def log_to(stream: TextIO) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    libraries = logging.StreamHandler(lines)
+    libraries = logging.StreamHandler(cast("TextIO", lines))
     libraries.addFilter(_Repetitions())
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -58,6 +63,7 @@ def log_to(stream: TextIO) -> None:
         )
     )
     logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
+    return lines
 
 
 class _Repetitions(logging.Filter):
@@ -83,21 +89,6 @@ class _Repetitions(logging.Filter):
         if held_back:
             record.msg, record.args = f"{text} ({held_back} times more since it was last told)", ()
         return True
-
-
-class _Lines:
-    """The stream, without its errors."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
 
 
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
