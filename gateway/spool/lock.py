@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["SpoolError", "lock"]
@@ -29,6 +30,8 @@ def lock(directory: Path) -> int:
         raise SpoolError(
             f"the spool {directory} cannot be locked ({error.strerror}); put it on a local file system"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    # Only people read it, and a full disk must not keep the gateway from delivering what is in the spool.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
