@@ -3,6 +3,7 @@
 # make check    style, types, import directions, generated files
 # make generate write the generated files again
 # make bench    what takes memory, measured
+# make torture  10,000 kills under load, and what is left of the mail
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: run test check generate bench servers clean
+.PHONY: run test check generate bench torture servers clean
 
 run: $(INSTALLED)
 	$(BIN)/mailsluice serve
@@ -30,6 +31,9 @@ generate: $(TOOLS)
 
 bench: $(TOOLS)
 	$(BIN)/python -m tests.bench.memory
+
+torture: $(TOOLS) servers
+	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 servers: $(TOOLS)
 	$(BIN)/python -m tests.servers.install

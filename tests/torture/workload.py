@@ -7,11 +7,12 @@ two streams of one run may have the same.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
-__all__ = ["LONG_SIZES", "SIZES", "Mail", "Mode", "Traffic", "mails"]
+__all__ = ["LONG_SIZES", "SIZES", "Mail", "Mode", "Sizes", "Traffic", "mails"]
 
 _KIBIBYTE = 1024
 _LINE_OCTETS = 78
@@ -19,9 +20,11 @@ _MOST_RECIPIENTS = 3
 _MOST_CONTAINERS = 4
 _MOST_CONTAINER_OCTETS = 200
 
+Sizes: TypeAlias = Mapping[int, float]
+
 # Octets of content, and how often each size comes. 64 KiB is where content leaves the spool's database for a file,
 # and above 256 KiB it leaves memory.
-SIZES = {
+SIZES: Sizes = {
     0: 10,
     1: 10,
     4 * _KIBIBYTE: 60,
@@ -30,8 +33,7 @@ SIZES = {
     64 * _KIBIBYTE + 1: 5,
     1024 * _KIBIBYTE: 2,
 }
-# The gateway's own default takes no more than 36,700,160 octets.
-LONG_SIZES = {**SIZES, 36_000_000: 0.02}
+LONG_SIZES: Sizes = {**SIZES, 50_000_000: 0.05}
 
 
 class Mode(StrEnum):
@@ -66,7 +68,7 @@ class Traffic:
     """What kind of mail is sent. Recipients are in every one of `domains`, or in some."""
 
     modes: tuple[Mode, ...] = tuple(Mode)
-    sizes: dict[int, float] = field(default_factory=SIZES.copy)
+    sizes: Sizes = field(default_factory=lambda: SIZES)
     domains: tuple[str, ...] = ("example.org",)
 
 
