@@ -175,7 +175,7 @@ def send(
     from gateway.cli import send_options as options
     from gateway.cli.mail_file import MailFileError
     from gateway.cli.send_session import Refused, Submission, printable, submit
-    from gateway.cli.wire import ConnectionFailed
+    from gateway.relay.wire import ConnectionFailed
     from gateway.smtp import LMTP, SMTP
     from gateway.smtp.client import ClientConnection
     from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingMail

@@ -11,11 +11,11 @@ from msgspec import structs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn, TransferSpeedColumn
 
-from gateway.cli.wire import Wire, connected
-from gateway.config.values import TcpBind, UnixBind
+from gateway.relay.wire import Wire, connected
 from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import Concluded, Conclusion, MailConcluded, RecipientOutcome, ReplyReceived
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingContent, OutgoingMail
+from gateway.sockets import TcpBind, UnixBind
 
 __all__ = ["Login", "Refused", "Submission", "Tls", "printable", "submit"]
 

@@ -4,7 +4,6 @@ import importlib
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from gateway.config.sentences import did_you_mean
 from gateway.delivery.routes import parse_pattern
 from gateway.ingress import PasswordFile
 from gateway.smtp.extensions import EXTENSIONS
+from gateway.sockets import TcpBind, UnixBind
 
 __all__ = [
     "Authenticator",
@@ -40,27 +40,6 @@ _TCP_BIND = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<host>[^:\[\]]+)):(?P<por
 # sun_path of Linux holds 108 octets with the closing NUL (unix(7)); other systems hold fewer.
 _LONGEST_UNIX_PATH = 107
 _KEYWORDS = tuple(sorted(extension.keyword for extension in EXTENSIONS))
-
-
-@dataclass(frozen=True, slots=True)
-class TcpBind:
-    """A TCP address to listen on. Port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixBind:
-    """A Unix socket to listen on."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
 
 
 def parse_bind(text: object) -> TcpBind | UnixBind:

@@ -44,6 +44,7 @@ def sample_mails() -> dict[str, Mail]:
     """Fresh mails under fresh ids, by what is special about each. The caller closes their contents."""
     header_oddities = b"Subject: caf\xe9\r\nX-Two: 1\r\nX-Two:\r\n\t2\r\nno colon\r\n\r\n\xe9\r\n"
     many = [_recipient(f"r{number}@example.org", "NOTIFY=SUCCESS,FAILURE") for number in range(1000)]
+    large = _TEXT + _EVERY_OCTET * (BLOCK // 170)
     received = {
         "plain": _mail(_TEXT),
         "header octets that are not UTF-8": _mail(header_oddities),
@@ -58,7 +59,7 @@ def sample_mails() -> dict[str, Mail]:
         "metadata of every type": _mail(_TEXT, containers=_CONTAINERS),
         "empty content": _mail(b""),
         "binary content in chunks": _mail(_EVERY_OCTET + b"\n.\n\r\n.\r\n\0" + b"x" * 5000, chunks=(256, 0, 5009)),
-        "large content in a file": _mail(_file(_TEXT + _EVERY_OCTET * (BLOCK // 170))),
+        "large content in a file": _mail(_file(large), chunks=(len(large),)),
         "a thousand recipients": _mail(_TEXT, to=many),
     }
     samples = {name: preserve(mail) for name, mail in received.items()}

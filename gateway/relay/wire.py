@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from gateway.config.values import TcpBind, UnixBind
 from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import ClientEvent
+from gateway.sockets import TcpBind, UnixBind
 
 __all__ = ["ConnectionFailed", "Wire", "connected"]
 
@@ -115,7 +115,7 @@ class Wire(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected(
-    connection: ClientConnection, server: TcpBind | UnixBind, tls: ssl.SSLContext | None
+    connection: ClientConnection, server: TcpBind | UnixBind, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Wire]:
     """Connect a session to a server; with `tls`, under TLS from the first octet. Raises ConnectionFailed."""
     loop = asyncio.get_running_loop()
