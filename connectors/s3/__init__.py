@@ -15,7 +15,8 @@ and the answer to each waits until the file is stored. The content of a mail abo
 again because its outcome was unknown may be in two files, under one id.
 
 Nothing is ever overwritten, and the store checks every object against its SHA-256. Large objects go in parts. An upload
-that a crash interrupted is aborted at a start an hour later or more; a lifecycle rule of the bucket should do so too.
+that a crash interrupted is aborted when its mail comes again, or at a start an hour later or more; a lifecycle rule of
+the bucket should do so too.
 The credentials need `s3:PutObject`, `s3:GetObject`, `s3:AbortMultipartUpload` and `s3:ListBucketMultipartUploads`; for
 tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`.
 """

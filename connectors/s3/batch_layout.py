@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 
+from connectors.s3 import failures
 from connectors.s3.batch import Place, write
 from connectors.s3.bucket import Bucket
 from connectors.s3.objects import S3Object, batch_key, content_object, folder_of
@@ -71,11 +72,11 @@ class BatchLayout:
             await self._leave(place, batch)
             raise
         if batch.outcomes.cancelled():
-            raise TransientFailure(LOCAL_ERROR, "the gateway is stopping, try again later")
+            # `close` could not wait any longer, and a request may be under way.
+            raise TransientFailure(LOCAL_ERROR, "the gateway is stopping, try again later", possibly_stored=True)
         outcome = batch.outcomes.result()[place]
         if isinstance(outcome, DeliveryFailure):
-            # A fresh one: the mails of a batch share the failure, and an exception that is raised keeps its traceback.
-            raise type(outcome)(outcome.status, outcome.text, cause=outcome.cause)
+            raise failures.fresh(outcome)
         return Receipt(id=mail.envelope.id, connector=self._settings.name, type=self._settings.type, location=outcome)
 
     async def close(self) -> None:
@@ -154,6 +155,7 @@ class BatchLayout:
                     sha256=sha256,
                     media_type="application/octet-stream",
                 )
-                location = self._bucket.put(item, permit).location(self._bucket.name)
+                with failures.unsettling():
+                    location = self._bucket.put(item, permit).location(self._bucket.name)
                 outcomes |= {place: {**location, "index": index} for index, place in enumerate(written)}
         return outcomes

@@ -22,6 +22,11 @@ class Body(io.RawIOBase):
         self._permit = permit
         self._position = 0
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the last octet has been read."""
+        return self._position >= self._size
+
     def readable(self) -> bool:
         return True
 

@@ -8,15 +8,17 @@ unknown: the answer 412, when the object that is there has the same digest, mean
 
 import base64
 import hashlib
+from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.s3 import failures
 from connectors.s3.body import Body
+from connectors.s3.failures import OutcomeUnknown
 from connectors.s3.multipart import put_in_parts, sweep
 from connectors.s3.objects import S3Object, terms
 from connectors.s3.settings import S3Settings
@@ -70,7 +72,10 @@ class Bucket:
         self._store.close()
 
     def put(self, item: S3Object, permit: Permit) -> Stored:
-        """Store `item`, unless it is stored already. Raises TransientFailure where other octets lie under its key."""
+        """Store `item`, unless it is stored already.
+
+        Raises TransientFailure where other octets lie under its key, and OutcomeUnknown.
+        """
         conditions = terms(self._settings, datetime.now(UTC))
         try:
             if item.content.size < self._settings.multipart_threshold_bytes:
@@ -78,8 +83,7 @@ class Bucket:
             else:
                 answer = put_in_parts(self._store, item, self._settings.multipart_part_bytes, conditions, permit)
         except ClientError as error:
-            # NoSuchUpload: an earlier attempt may have completed it, and its answer is lost.
-            if failures.code_of(error) not in {"PreconditionFailed", "NoSuchUpload"}:
+            if not failures.is_answered_by_looking(error):
                 raise
             return self._existing(item, permit)
         return _stored(item.key, answer)
@@ -98,20 +102,28 @@ class Bucket:
         )
 
     def _existing(self, item: S3Object, permit: Permit) -> Stored:
-        head = self._store.attempt(permit, "head_object", Key=item.key, ChecksumMode="ENABLED")
-        found = _stored(item.key, head)
-        if head["ContentLength"] == item.content.size:
-            checksum = head.get("ChecksumSHA256", "")
-            # One with a hyphen is a digest of the digests of parts, and not every store keeps one.
-            known = bool(checksum) and "-" not in checksum
-            digest = base64.b64decode(checksum).hex() if known else self._read_digest(found, permit)
-            if digest == item.sha256:
-                return found
-        raise TransientFailure(
-            LOCAL_ERROR,
-            "the message could not be stored under its id, try again later",
-            cause=f"another object lies at {item.key} in the bucket {self.name}, and nothing is overwritten",
-        )
+        try:
+            head = self._store.attempt(permit, "head_object", Key=item.key, ChecksumMode="ENABLED")
+            found = _stored(item.key, head)
+            is_same = head["ContentLength"] == item.content.size and self._digest(head, found, permit) == item.sha256
+        except (ClientError, BotoCoreError, CancelledError) as error:
+            if failures.is_missing(error):
+                raise
+            raise OutcomeUnknown(error) from error
+        if not is_same:
+            raise TransientFailure(
+                LOCAL_ERROR,
+                "the message could not be stored under its id, try again later",
+                cause=f"another object lies at {item.key} in the bucket {self.name}, and nothing is overwritten",
+            )
+        return found
+
+    def _digest(self, head: dict[str, Any], found: Stored, permit: Permit) -> str:
+        checksum = head.get("ChecksumSHA256", "")
+        # One with a hyphen is a digest of the digests of parts, and not every store keeps one.
+        if checksum and "-" not in checksum:
+            return base64.b64decode(checksum).hex()
+        return self._read_digest(found, permit)
 
     def _read_digest(self, found: Stored, permit: Permit) -> str:
         version = {"VersionId": found.version} if found.version else {}

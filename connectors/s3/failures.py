@@ -2,6 +2,9 @@
 
 Almost all are temporary: what an operator can mend (a password, a bucket, a quota) is no reason to bounce mail.
 At `open` the same error is the operator's to read, and permanent.
+
+Whether an object may be there although the store never said so, `Store.attempt` finds out (`OutcomeUnknown`). That only
+means that the mail may be stored where the object is what makes it one: that is what `unsettling` is for.
 """
 
 import errno
@@ -40,7 +43,18 @@ from gateway.status import (
     UNUSABLE,
 )
 
-__all__ = ["code_of", "is_worth_retrying", "translated", "unusable"]
+__all__ = [
+    "OutcomeUnknown",
+    "code_of",
+    "fresh",
+    "is_answered_by_looking",
+    "is_missing",
+    "is_open",
+    "is_worth_retrying",
+    "translated",
+    "unsettling",
+    "unusable",
+]
 
 _REFUSED_AS_TOO_LARGE = {"EntityTooLarge", "MaxMessageLengthExceeded"}
 _FOR_THE_OPERATOR = {
@@ -84,6 +98,14 @@ _ADVICE = {
 }
 
 
+class OutcomeUnknown(Exception):
+    """An object may be there or not. `error` is what went wrong last."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def code_of(error: ClientError) -> str:
     """The store's name for what went wrong, such as `NoSuchBucket`; the HTTP status where the answer had no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -92,9 +114,31 @@ def code_of(error: ClientError) -> str:
 def is_worth_retrying(error: Exception) -> bool:
     """Whether the same request may succeed a moment later: the connection broke, or the store is busy."""
     if isinstance(error, ClientError):
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        status = _http_status(error)
         return code_of(error) in _PASSING or status == 429 or status in (500, 502, 503, 504)
     return isinstance(error, (*_UNREACHABLE, *_UNRESPONSIVE))
+
+
+def is_open(error: Exception) -> bool:
+    """Whether an object may be there although this was the answer to storing it, or instead of one.
+
+    A server that failed may have failed after it stored the object. 409 says that another request is storing under this
+    key, which can only be an earlier one of ours.
+    """
+    if isinstance(error, ClientError):
+        return _http_status(error) in (500, 502, 503, 504) or code_of(error) == "ConditionalRequestConflict"
+    return isinstance(error, _UNRESPONSIVE)
+
+
+def is_answered_by_looking(error: Exception) -> bool:
+    """Whether the object is there already, or its upload not any more: what lies under the key tells the rest."""
+    # NoSuchUpload: an earlier attempt may have completed it, and its answer is lost.
+    return isinstance(error, ClientError) and code_of(error) in {"PreconditionFailed", "NoSuchUpload"}
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the store says that there is no such object."""
+    return isinstance(error, ClientError) and _http_status(error) == 404
 
 
 def unusable(bucket: str, failure: TransientFailure) -> PermanentFailure:
@@ -114,21 +158,52 @@ def translated() -> Iterator[None]:
     """Turn what the SDK, the store and the content's file raise into TransientFailure or PermanentFailure."""
     try:
         yield
-    except ClientError as error:
-        raise _from_answer(error) from error
-    except CancelledError as error:
-        raise TransientFailure(LOCAL_ERROR, "the delivery was stopped, try again later") from error
-    except BotoCoreError as error:
-        raise _from_sdk(error) from error
-    except (CodecError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        text = "the message could not be read here, try again later"
-        raise TransientFailure(STORAGE_FULL if full else LOCAL_ERROR, text, cause=str(error)) from error
+    except OutcomeUnknown as unknown:
+        raise _failure(unknown.error) from unknown.error
+    except (ClientError, CancelledError, BotoCoreError, CodecError, OSError) as error:
+        raise _failure(error) from error
+
+
+@contextmanager
+def unsettling() -> Iterator[None]:
+    """For storing the object that makes a mail: with the object's outcome unknown, the mail may be stored."""
+    try:
+        yield
+    except OutcomeUnknown as unknown:
+        failure = _failure(unknown.error)
+        if isinstance(failure, TransientFailure):
+            failure.possibly_stored = True
+        raise failure from unknown.error
+
+
+def fresh(failure: DeliveryFailure) -> DeliveryFailure:
+    """The same failure as an exception of its own: one that several mails share would gather their tracebacks."""
+    if isinstance(failure, TransientFailure):
+        return TransientFailure(
+            failure.status, failure.text, cause=failure.cause, possibly_stored=failure.possibly_stored
+        )
+    return type(failure)(failure.status, failure.text, cause=failure.cause)
+
+
+def _failure(error: Exception) -> DeliveryFailure:
+    if isinstance(error, ClientError):
+        return _from_answer(error)
+    if isinstance(error, BotoCoreError):
+        return _from_sdk(error)
+    if isinstance(error, CancelledError):
+        return TransientFailure(LOCAL_ERROR, "the delivery was stopped, try again later")
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = "the message could not be read here, try again later"
+    return TransientFailure(STORAGE_FULL if full else LOCAL_ERROR, text, cause=str(error))
+
+
+def _http_status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def _from_answer(error: ClientError) -> DeliveryFailure:
     code, cause = code_of(error), str(error)
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    status = _http_status(error)
     if code in _REFUSED_AS_TOO_LARGE:
         return PermanentFailure(MESSAGE_TOO_BIG, "the message is larger than the object store takes", cause=cause)
     if code == "KeyTooLongError":

@@ -6,6 +6,7 @@ what an interrupted emit left, and no mail.
 
 from functools import partial
 
+from connectors.s3 import failures
 from connectors.s3.bucket import Bucket, Stored
 from connectors.s3.objects import folder_of, message_objects
 from connectors.s3.settings import S3Settings
@@ -37,8 +38,8 @@ class MessageLayout:
         """Nothing waits here."""
 
     def _store(self, mail: Mail, permit: Permit) -> Stored:
-        content, *others = message_objects(mail, folder_of(self._prefix, mail.envelope))
-        stored = self._bucket.put(content, permit)
-        for item in others:
-            self._bucket.put(item, permit)
-        return stored
+        *parts, envelope = message_objects(mail, folder_of(self._prefix, mail.envelope))
+        content, *_ = [self._bucket.put(item, permit) for item in parts]
+        with failures.unsettling():
+            self._bucket.put(envelope, permit)
+        return content

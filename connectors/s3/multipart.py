@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 
 import base64
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -52,6 +52,7 @@ def put_in_parts(store: Store, item: S3Object, part_bytes: int, terms: dict[str,
     finally:
         if not completed:
             _abort(store, upload)
+    _sweep_earlier(store, item.key)
     return answer
 
 
@@ -64,6 +65,15 @@ def sweep(store: Store, prefix: str, *, before: datetime) -> None:
     for upload in answer.get("Uploads", ()):
         if upload["Initiated"] < before and OWN_KEY.search(upload["Key"]):
             _abort(store, {"Key": upload["Key"], "UploadId": upload["UploadId"]})
+
+
+def _sweep_earlier(store: Store, key: str) -> None:
+    # What a killed process, or an answer to CreateMultipartUpload that got lost, left of this mail.
+    try:
+        sweep(store, key, before=datetime.max.replace(tzinfo=UTC))
+    except (ClientError, BotoCoreError) as error:
+        # The object is there. What else is there, a later start or the bucket's lifecycle rule will find.
+        _log.warning("unfinished uploads could not be listed", bucket=store.bucket, key=key, cause=str(error))
 
 
 def _put_parts(

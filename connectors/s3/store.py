@@ -1,14 +1,22 @@
 """Requests to the store through boto3, each bounded in time and repeated a bounded number of times."""
 
 import random
+from concurrent.futures import CancelledError
 from typing import Any
 
 from boto3.session import Session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, InvalidEndpointConfigurationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    InvalidEndpointConfigurationError,
+)
+from botocore.parsers import ResponseParserError
 
 from connectors.s3 import failures
 from connectors.s3.body import Body
+from connectors.s3.failures import OutcomeUnknown
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Permit
 from gateway.envelope import BLOCK
@@ -19,6 +27,16 @@ __all__ = ["Store"]
 _PAUSES = (0.2, 1.0)
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 10.0
+# The operations after which there is an object.
+_STORING = frozenset({"put_object", "complete_multipart_upload"})
+# What the answer to each has to have. One that broke off may otherwise look to the SDK like success.
+_PROOFS = {
+    "put_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+    "head_object": "ETag",
+}
 
 
 class Store:
@@ -30,29 +48,46 @@ class Store:
         self._client = _client(settings)
 
     def send(self, operation: str, **parameters: Any) -> Any:
-        """The store's answer to one request, such as `"head_object"`. Raises ClientError or BotoCoreError."""
-        return getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+        """The store's whole answer to one request, such as `"head_object"`. Raises ClientError or BotoCoreError."""
+        try:
+            answer = getattr(self._client, operation)(Bucket=self.bucket, **parameters)
+        except ResponseParserError as error:
+            raise self._broken_off() from error
+        if operation in _PROOFS and _PROOFS[operation] not in answer:
+            raise self._broken_off()
+        return answer
 
     def attempt(self, permit: Permit, operation: str, **parameters: Any) -> Any:
         """As `send`, but again where a moment later it may succeed. For requests that may safely be repeated.
 
-        Raises CancelledError when the permit has ended.
+        Raises CancelledError when the permit has ended, and OutcomeUnknown, in place of any other, where one of the
+        attempts may have stored the object and no later one tells whether it has.
         """
-        for pause in _PAUSES:
-            permit.check()
+        body = parameters.get("Body")
+        is_unknown = False
+        pauses = iter(_PAUSES)
+        while True:
             try:
+                permit.check()
                 return self.send(operation, **parameters)
-            except (ClientError, BotoCoreError) as error:
-                if not failures.is_worth_retrying(error):
+            except (ClientError, BotoCoreError, CancelledError) as error:
+                was_sent = not isinstance(body, Body) or body.is_at_end
+                is_unknown |= operation in _STORING and was_sent and failures.is_open(error)
+                pause = next(pauses, None) if failures.is_worth_retrying(error) else None
+                if pause is None:
+                    if is_unknown and not failures.is_answered_by_looking(error):
+                        raise OutcomeUnknown(error) from error
                     raise
-            permit.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, keeps no secret
-            if isinstance(body := parameters.get("Body"), Body):
+            permit.rest(pause * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, keeps no secret
+            if isinstance(body, Body):
                 body.seek(0)
-        return self.send(operation, **parameters)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._client.close()
+
+    def _broken_off(self) -> ConnectionClosedError:
+        return ConnectionClosedError(endpoint_url=self._client.meta.endpoint_url)
 
 
 def _client(settings: S3Settings) -> Any:

@@ -46,10 +46,9 @@ class Permit:
         if self._ended.is_set():
             raise CancelledError
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, but not longer than the permit lasts. Raises CancelledError when it has ended."""
+    def rest(self, seconds: float) -> None:
+        """Sleep, but not longer than the permit lasts."""
         self._ended.wait(seconds)
-        self.check()
 
 
 class Threads:
