@@ -1,184 +1,157 @@
-"""The composition root: from a configuration to a running gateway, and down again.
+"""The composition root: from a configuration to a running gateway, through reloads, and down again.
 
-Nothing is put together anywhere else. What goes up in order (spool, connectors, listeners) comes down in the opposite
-order, also when something on the way up fails: then nothing is left running.
+Nothing is put together anywhere else. What goes up in order (spool, connectors, delivery, listeners) comes down in the
+opposite order, also when something on the way up fails: then nothing is left running.
 """
 
 import asyncio
-import os
-import resource
 import signal
-import socket
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, closing, redirect_stderr
-from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
-from gateway import ingress, plugins
-from gateway.app.listeners import listen, listener_settings
+from gateway.app.doors import Doors
+from gateway.app.failure import StartError
+from gateway.app.generation import Generation, bring_up
 from gateway.app.logs import log_to
-from gateway.config import Config, ConfiguredConnector, Listener
-from gateway.connector import Connector, DeliveryFailure
-from gateway.delivery import Destination, Route, Routes
+from gateway.app.process import allow_connections, event_loop, occupy_standard_descriptors
+from gateway.config import Config, ConfigError
+from gateway.delivery import Engine
+from gateway.spool import Spool, SpoolError
 
-__all__ = ["StartError", "build_connectors", "run", "serve"]
+__all__ = ["run", "serve"]
 
-_OPENING_SECONDS = 30
-_DRAINING_SECONDS = 30
-_CLOSING_SECONDS = 10
+# Of the time for draining, what connectors have to close.
+_CLOSING_SHARE = 0.2
 
 _log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The gateway cannot start. The text is one sentence for the operator."""
+def serve(config: Config, reread: Callable[[], Config]) -> None:
+    """Run the gateway until SIGTERM or SIGINT, logging to standard error. Raises StartError.
 
-
-def serve(config: Config) -> None:
-    """Run the gateway until SIGTERM or SIGINT, logging to standard error. Raises StartError."""
-    _occupy_standard_descriptors()
-    _allow_connections()
+    `reread` gives the configuration for a SIGHUP, or raises ConfigError.
+    """
+    occupy_standard_descriptors()
+    allow_connections()
     # Nothing waits for a reader of standard error, whoever writes to it.
     with (
         closing(log_to(sys.stderr)) as lines,
         redirect_stderr(cast("TextIO", lines)),
-        asyncio.Runner(loop_factory=_event_loop()) as runner,
+        asyncio.Runner(loop_factory=event_loop()) as runner,
     ):
-        runner.run(run(config))
+        runner.run(run(config, reread))
 
 
-def _occupy_standard_descriptors() -> None:
-    # Where the process was started without standard error, the next file to be opened would take its place, and get
-    # what libraries write there: the spool's database, say.
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
-def _allow_connections() -> None:
-    # Each connection is a file descriptor. The soft limit is 1024 on many systems, for the sake of programs that use
-    # select(2); the hard limit is what the administrator means.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def build_connectors(config: Config) -> dict[str, Connector]:
-    """Every connector by its name, built but not opened. Raises StartError when one lacks its libraries."""
-    built: dict[str, Connector] = {}
-    for name, configured in config.connectors.items():
-        references = {referred: built[referred] for referred in configured.settings.references()}
-        try:
-            built[name] = plugins.build(configured.type, configured.settings, references)
-        except plugins.ConnectorUnavailableError as error:
-            raise StartError(f'connector "{name}": {error}') from error
-    return built
-
-
-async def run(config: Config) -> None:
+async def run(config: Config, reread: Callable[[], Config]) -> None:
     """Bring the gateway up, say so on standard error, and take it down again after SIGTERM or SIGINT.
 
-    Taking it down lets the transactions in flight end, for 30 seconds at most. Raises StartError.
+    SIGHUP has it take the configuration again, whole or not at all. Raises StartError.
     """
-    connectors = build_connectors(config)
-    _prepare_spool(config.gateway.spool)
-    stop = asyncio.Event()
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     async with AsyncExitStack() as running:
-        for name, connector in connectors.items():
-            running.push_async_callback(_close, name, connector)
-            await _open(name, connector)
-        routes = _routes(config, connectors)
-        listeners = [(listener, _listener(listener, config, routes)) for listener in config.listeners]
-        running.push_async_callback(_drain, [listener for _, listener in listeners])
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        for configured, listener in listeners:
-            for address in await _listen(configured, listener):
-                _tell(f"{configured.protocol.upper()} on {address} ({configured.name})")
+        spool = _spool(config)
+        running.push_async_callback(spool.close)
+        engine = Engine(spool)
+        generation = await bring_up(config, engine)
+        gateway = _Gateway(engine, Doors(), generation)
+        running.push_async_callback(gateway.drain, signals)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+        await gateway.start()
         _tell("mailsluice ready")
-        await stop.wait()
-        _log.info("stopping", grace_seconds=_DRAINING_SECONDS)
+        while await signals.get() is signal.SIGHUP:
+            await gateway.reload(reread)
+        _log.info("stopping", grace_seconds=gateway.generation.config.gateway.drain_seconds)
     _log.info("stopped")
 
 
-def _prepare_spool(directory: Path) -> None:
+class _Gateway:
+    """The parts that run, and the configuration that they run by."""
+
+    def __init__(self, engine: Engine, doors: Doors, generation: Generation) -> None:
+        self._engine = engine
+        self._doors = doors
+        self.generation = generation
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        try:
+            await self._engine.start()
+            await self._engine.assign(self.generation.destinations, self.generation.notices)
+        except OSError as error:
+            raise StartError(f"the spool does not work: {error}") from error
+        for line in (await self._doors.open(self.generation.config, self.generation.routes)).opened:
+            _tell(line)
+
+    async def reload(self, reread: Callable[[], Config]) -> None:
+        """Take the new configuration, or keep the old one and say why."""
+        old = self.generation
+        try:
+            config = reread()
+            if config.gateway.spool != old.config.gateway.spool:
+                raise StartError("`gateway.spool` cannot change while the gateway runs; restart it")  # noqa: TRY301  # one place for all refusals
+            new = await bring_up(config, self._engine)
+        except (ConfigError, StartError) as error:
+            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
+            return
+        try:
+            change = await self._doors.open(config, new.routes)
+        except StartError as error:
+            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
+            await new.close(seconds=old.config.gateway.drain_seconds)
+            return
+        self.generation = new
+        self._in_background(self._hand_over(old, new))
+        for listener in change.closed:
+            self._in_background(listener.stop(seconds=old.config.gateway.drain_seconds))
+        for line in change.opened:
+            _tell(line)
+        _log.info("configuration reloaded")
+
+    async def drain(self, signals: asyncio.Queue[signal.Signals]) -> None:
+        """Let mail under way end in the configured time; a second signal ends the patience."""
+        seconds = self.generation.config.gateway.drain_seconds
+        closing_seconds = seconds * _CLOSING_SHARE
+        draining = asyncio.ensure_future(self._end_mail(seconds - closing_seconds))
+        impatient = asyncio.ensure_future(signals.get())
+        await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self._end_mail(0.0)
+        impatient.cancel()
+        await draining
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        await self.generation.close(seconds=closing_seconds)
+
+    async def _end_mail(self, seconds: float) -> None:
+        async with asyncio.TaskGroup() as ending:
+            ending.create_task(self._doors.stop(seconds=seconds))
+            ending.create_task(self._engine.stop(seconds=seconds))
+
+    async def _hand_over(self, old: Generation, new: Generation) -> None:
+        try:
+            await self._engine.assign(new.destinations, new.notices)
+        except OSError as error:
+            _log.error("the spool does not work", cause=str(error))
+        await old.retire(seconds=old.config.gateway.drain_seconds)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+
+def _spool(config: Config) -> Spool:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=directory).close()
-    except OSError as error:
-        raise StartError(f"the spool directory {directory} cannot be written to: {error.strerror}") from error
-
-
-async def _open(name: str, connector: Connector) -> None:
-    try:
-        async with asyncio.timeout(_OPENING_SECONDS):
-            await connector.open()
-    except DeliveryFailure as failure:
-        raise StartError(f'connector "{name}" cannot be opened: {failure.cause}') from failure
-    except TimeoutError as error:
-        raise StartError(f'connector "{name}" did not open within {_OPENING_SECONDS} seconds') from error
-
-
-async def _close(name: str, connector: Connector) -> None:
-    try:
-        async with asyncio.timeout(_CLOSING_SECONDS):
-            await connector.close()
-    except TimeoutError:
-        _log.warning("a connector did not close in time", connector=name, seconds=_CLOSING_SECONDS)
-
-
-def _listener(configured: Listener, config: Config, routes: Routes) -> ingress.Listener:
-    try:
-        return ingress.Listener(listener_settings(configured, config.gateway), routes)
-    except (OSError, ValueError) as error:
-        raise StartError(f'listener "{configured.name}": {error}') from error
-
-
-async def _listen(configured: Listener, listener: ingress.Listener) -> tuple[str, ...]:
-    try:
-        return await listen(listener, configured.bind)
-    except OSError as error:
-        # asyncio puts a sentence of its own into strerror; a name that cannot be resolved has no errno of the system.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise StartError(f'listener "{configured.name}" cannot listen on {configured.bind}: {reason}') from error
-
-
-async def _drain(listeners: Sequence[ingress.Listener]) -> None:
-    async with asyncio.TaskGroup() as stopping:
-        for listener in listeners:
-            stopping.create_task(listener.stop(seconds=_DRAINING_SECONDS))
+        return Spool.open(config.gateway.spool)
+    except SpoolError as error:
+        raise StartError(str(error)) from error
 
 
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201  # what an operator and a script wait for is no log line
-
-
-def _routes(config: Config, connectors: Mapping[str, Connector]) -> Routes:
-    destinations = {name: _destination(configured, connectors[name]) for name, configured in config.connectors.items()}
-    routes = [
-        Route(recipients=route.recipients, destinations=tuple(destinations[name] for name in route.connectors))
-        for route in config.routes
-    ]
-    return Routes(routes, hostname=config.gateway.hostname)
-
-
-def _destination(configured: ConfiguredConnector, connector: Connector) -> Destination:
-    settings = configured.settings
-    return Destination(
-        connector,
-        name=settings.name,
-        metadata=settings.metadata,
-        deadline_seconds=settings.deadline_seconds,
-        max_in_flight=configured.type.max_in_flight,
-    )
-
-
-def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop

@@ -8,15 +8,16 @@ __all__ = ["serve"]
 
 
 def serve(config: ConfigOption = None) -> None:
-    """Run the gateway until SIGTERM or SIGINT.
+    """Run the gateway until SIGTERM or SIGINT; SIGHUP has it read its configuration again.
 
     Without a configuration it takes SMTP on 127.0.0.1:2525 and LMTP on 127.0.0.1:2424, and keeps mail in ./mail.
     """
     from gateway import app
+    from gateway.config import load
 
     configuration = read_configuration(config)
     try:
-        app.serve(configuration)
+        app.serve(configuration, lambda: load(config))
     except app.StartError as error:
         typer.echo(f"mailsluice: {error}", err=True)
         raise typer.Exit(1) from error

@@ -5,9 +5,10 @@ from typing import Literal, cast
 
 import structlog
 
-from gateway.connector import Connector, DeliveryFailure, Receipt, TransientFailure
+from gateway.connector import Connector, DeliveryFailure, OrderedConnector, Receipt, TransientFailure
 from gateway.envelope import BLOCK, Mail
 from gateway.envelope.flatten import flatten, preserve
+from gateway.retries import FOR_EVER, RetrySchedule
 from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR
 from gateway.threads import in_thread
 
@@ -27,12 +28,37 @@ class Destination:
         metadata: Literal["preserve", "flatten"],
         deadline_seconds: float,
         max_in_flight: int,
+        retries: RetrySchedule = FOR_EVER,
     ) -> None:
         self.name = name
+        self.deadline_seconds = deadline_seconds
+        self.max_in_flight = max_in_flight
+        self.retries = retries
         self._connector = connector
         self._flattens = metadata == "flatten"
-        self._deadline_seconds = deadline_seconds
         self._places = asyncio.Semaphore(max_in_flight)
+        self._under_way = 0
+        self._retired = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether spooled mails of one ordering key come one after another."""
+        return isinstance(self._connector, OrderedConnector)
+
+    def ordering_key(self, mail: Mail) -> bytes | None:
+        """The key in whose order a spooled mail stands."""
+        return self._connector.ordering_key(mail) if isinstance(self._connector, OrderedConnector) else None
+
+    async def retire(self, *, seconds: float) -> None:
+        """Take no more mail, and return when the mails that are under way have ended, after so long at most."""
+        self._retired = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("a destination is left with mail under way", connector=self.name, mails=self._under_way)
 
     async def deliver(self, mail: Mail) -> Receipt:
         """The connector's receipt for `mail`.
@@ -40,7 +66,19 @@ class Destination:
         Raises DeliveryFailure: the connector's own, a transient one when the deadline has passed (waiting for a place
         counts), and a transient one for any other exception and for anything that is no receipt.
         """
-        deadline = asyncio.timeout(self._deadline_seconds)
+        if self._retired:
+            raise TransientFailure(LOCAL_ERROR, "the configuration was changed, try again", cause="retired by a reload")
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            return await self._deliver(mail)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _deliver(self, mail: Mail) -> Receipt:
+        deadline = asyncio.timeout(self.deadline_seconds)
         try:
             async with deadline, self._places:
                 return _receipt(await self._connector.emit(await self._form(mail)))
@@ -53,9 +91,12 @@ class Destination:
             raise self._broken_contract(mail, error) from error
         except Exception as error:
             if deadline.expired():
-                cause = f"no answer within {self._deadline_seconds:g} seconds"
+                cause = f"no answer within {self.deadline_seconds:g} seconds"
                 raise TransientFailure(
-                    DESTINATION_UNRESPONSIVE, "the destination did not answer in time", cause=cause
+                    DESTINATION_UNRESPONSIVE,
+                    "the destination did not answer in time",
+                    cause=cause,
+                    possibly_stored=True,
                 ) from error
             # One of two places that catch everything.
             raise self._broken_contract(mail, error) from error
@@ -64,7 +105,9 @@ class Destination:
         # A connector that breaks its contract must not cost a session, and nothing is known of the mail, so the client
         # has to keep it.
         _log.error("a connector broke its contract", connector=self.name, id=mail.envelope.id, exc_info=error)
-        return TransientFailure(LOCAL_ERROR, "the mail could not be delivered now", cause=repr(error))
+        return TransientFailure(
+            LOCAL_ERROR, "the mail could not be delivered now", cause=repr(error), possibly_stored=True
+        )
 
     async def _form(self, mail: Mail) -> Mail:
         if not self._flattens:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.address import Address, AddressSyntaxError, parse_path
 from gateway.delivery.destination import Destination
+from gateway.delivery.engine import Engine
 
 __all__ = ["PatternError", "Route", "Routes", "covering", "parse_pattern"]
 
@@ -25,10 +26,16 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """The recipients that one of the patterns matches, and where their mail goes: to every one of the destinations."""
+    """The recipients that one of the patterns matches, and where their mail goes: to every one of the destinations.
+
+    With an `engine` it is accepted into the spool, and the engine delivers it; otherwise it is accepted when it is
+    delivered. `bounce_via` is the name of the destination that takes notifications to originators, "" for none.
+    """
 
     recipients: tuple[str, ...]
     destinations: tuple[Destination, ...]
+    engine: Engine | None = None
+    bounce_via: str = ""
 
     def __post_init__(self) -> None:
         if not self.destinations:

@@ -1,5 +1,6 @@
 """A mail: the envelope and the content that belongs to it (the mail object of RFC 5321 §2.3.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -16,6 +17,14 @@ class Mail:
 
     envelope: Envelope
     content: Content
+
+    def for_recipients(self, positions: Sequence[int]) -> "Mail":
+        """The mail with those recipients in its envelope that stand at `positions`, ascending."""
+        every = self.envelope.envelope.recipients
+        if len(positions) == len(every):
+            return self
+        transaction = structs.replace(self.envelope.envelope, recipients=tuple(every[at] for at in positions))
+        return Mail(structs.replace(self.envelope, envelope=transaction), self.content)
 
     def inline(self) -> Envelope:
         """The envelope with the content's octets inside it. For content known to be small enough to hold in memory."""

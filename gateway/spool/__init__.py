@@ -8,8 +8,20 @@ What `Spool.add` has taken survives a crash and a power failure, and stays until
     spool/quarantine/    what was damaged, for an expert to look at
 """
 
-from gateway.spool.entry import Claim, Entry, NewDelivery, NewMessage, Settlement, State
+from gateway.spool.content_files import INLINE_OCTETS
+from gateway.spool.entry import Claim, Entry, NewDelivery, NewMessage, Notification, Settlement, State
 from gateway.spool.lock import SpoolError
 from gateway.spool.spool import Spool
 
-__all__ = ["Claim", "Entry", "NewDelivery", "NewMessage", "Settlement", "Spool", "SpoolError", "State"]
+__all__ = [
+    "INLINE_OCTETS",
+    "Claim",
+    "Entry",
+    "NewDelivery",
+    "NewMessage",
+    "Notification",
+    "Settlement",
+    "Spool",
+    "SpoolError",
+    "State",
+]

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gateway.envelope import Mail
 
-__all__ = ["Claim", "Damage", "Entry", "NewDelivery", "NewMessage", "Settlement", "State"]
+__all__ = ["Claim", "Damage", "Entry", "NewDelivery", "NewMessage", "Notification", "Settlement", "State"]
 
 
 class State(StrEnum):
@@ -55,13 +55,15 @@ class NewMessage(Struct, frozen=True, kw_only=True):
 class Entry(Struct, frozen=True, kw_only=True):
     """A delivery whose next attempt is recorded and shall now be made.
 
-    `mail` has the recipients of this delivery only. Where `mail.content` is a file, it is for the caller to close.
-    `attempts` counts this one. `possible_duplicate` says that an earlier one may have delivered the mail.
+    `mail` has the recipients of this delivery only, which stand at `recipients` in the envelope of the message. Where
+    `mail.content` is a file, it is for the caller to close. `attempts` counts this one.
+    `possible_duplicate` says that an earlier one may have delivered the mail.
     """
 
     message: int
     connector: str
     mail: Mail
+    recipients: tuple[int, ...]
     attempts: int
     possible_duplicate: bool = False
 
@@ -82,12 +84,19 @@ class Claim(Struct, frozen=True, kw_only=True):
     next_due: float | None = None
 
 
-class Settlement(Struct, frozen=True, kw_only=True):
-    """What became of one attempt.
+class Notification(Struct, frozen=True, kw_only=True):
+    """A message of ours that is spooled with a settlement, in one commit.
 
-    `due` is when a delivery that waits is tried again, Unix time. `notification` is spooled with the settlement, in one
-    commit; `when_complete` says that this is only for the last delivery of a message of which none is a dead letter.
+    With a `recipient`, the position of one of the message's recipients, only where no other delivery to that one is
+    left, be it waiting or dead.
     """
+
+    message: NewMessage
+    recipient: int | None = None
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """What became of one attempt. `due` is when a delivery that waits is tried again, Unix time."""
 
     message: int
     connector: str
@@ -97,5 +106,4 @@ class Settlement(Struct, frozen=True, kw_only=True):
     possible_duplicate: bool = False
     status: str = ""
     cause: str = ""
-    notification: NewMessage | None = None
-    when_complete: bool = False
+    notifications: tuple[Notification, ...] = ()

@@ -5,11 +5,12 @@ from itertools import islice
 from typing import NamedTuple
 
 import apsw
+import msgspec
 
 from gateway.envelope import Content, Mail
 from gateway.spool.content_files import INLINE_OCTETS, is_intact
 from gateway.spool.entry import Damage, NewMessage, Settlement, State
-from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients, restricted
+from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients
 
 __all__ = [
     "Added",
@@ -18,6 +19,7 @@ __all__ = [
     "Settled",
     "add",
     "claim",
+    "connectors",
     "known_ids",
     "pause",
     "paused",
@@ -40,6 +42,7 @@ _DUE = (
     " WHERE connector = ? AND state = 'waiting' AND due <= ? ORDER BY due, message LIMIT ?"
 )
 _NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'waiting'"
+_NEXT_CONNECTOR = "SELECT min(connector) FROM delivery WHERE state = 'waiting' AND connector > ?"
 _MESSAGE = "SELECT id, checksum, envelope, content FROM message WHERE number = ?"
 _ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
 _UPDATE = (
@@ -48,6 +51,7 @@ _UPDATE = (
 )
 _SET_ASIDE = "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ?"
 _KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ?"
+_RECIPIENTS = "SELECT recipients FROM delivery WHERE message = ?"
 _DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? RETURNING ordering_key"
 _DELETE_MESSAGE = (
     "DELETE FROM message WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)"
@@ -83,6 +87,7 @@ class Due(NamedTuple):
 
     message: int
     mail: Mail
+    recipients: tuple[int, ...]
     is_file: bool
     attempts: int
     possible_duplicate: bool
@@ -97,10 +102,10 @@ class Claimed(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The ids of the messages that are gone with their content files, and whether the notification was added."""
+    """The ids of messages that are gone and had content files, and those of the notifications that were added."""
 
     files: tuple[str, ...]
-    notified: bool
+    notified: frozenset[str]
 
 
 def add(connection: apsw.Connection, message: NewMessage) -> Added:
@@ -149,7 +154,7 @@ def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int
         octets -= mail.content.size
         if octets < 0 and due:
             break
-        due.append(Due(number, mail, is_file, attempts + 1, bool(possible_duplicate)))
+        due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate)))
     connection.executemany(_ATTEMPT, [(each.message, connector) for each in due])
     for damage in damaged:
         _set_aside(connection, damage.message, connector, State.QUARANTINED, damage.cause)
@@ -182,11 +187,7 @@ def settle(connection: apsw.Connection, settlement: Settlement) -> Settled:
         )
         if state is not State.WAITING:
             _set_aside(connection, message, connector, state, settlement.cause)
-    notification = settlement.notification
-    notified = notification is not None and (bool(gone) or not settlement.when_complete)
-    if notification is not None and notified:
-        add(connection, notification)
-    return Settled(tuple(filter(None, gone)), notified)
+    return Settled(tuple(filter(None, gone)), _notify(connection, settlement))
 
 
 def put_back_attempted(connection: apsw.Connection, now: float) -> int:
@@ -210,6 +211,16 @@ def paused(connection: apsw.Connection) -> frozenset[str]:
     return frozenset(connector for (connector,) in connection.execute("SELECT connector FROM paused"))
 
 
+def connectors(connection: apsw.Connection) -> frozenset[str]:
+    """The connectors for which a delivery waits; found from one to the next, however many deliveries there are."""
+    found: list[str] = []
+    while True:
+        ((name,),) = connection.execute(_NEXT_CONNECTOR, (found[-1] if found else "",))
+        if name is None:
+            return frozenset(found)
+        found.append(name)
+
+
 def known_ids(connection: apsw.Connection, ids: Iterable[str]) -> set[str]:
     """Those of the ids that are of messages in the spool."""
     found: set[str] = set()
@@ -226,10 +237,24 @@ def _read_message(connection: apsw.Connection, number: int, positions: tuple[int
         raise DamagedRowError("the message of this delivery is not there")
     id_, checksum, envelope, octets = row[0]
     content = Content(octets if octets is not None else b"")
-    mail = restricted(read_envelope(id_, envelope, checksum), content, positions)
+    mail = Mail(read_envelope(id_, envelope, checksum), content).for_recipients(positions)
     if octets is not None and not is_intact(content, mail.envelope.message.sha256):
         raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
     return mail, octets is None
+
+
+def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[str]:
+    if not settlement.notifications:
+        return frozenset()
+    left: set[int] = set()
+    for (recipients,) in connection.execute(_RECIPIENTS, (settlement.message,)):
+        left |= set(msgspec.json.decode(recipients, type=list[int]))
+    added = []
+    for notification in settlement.notifications:
+        if notification.recipient is None or notification.recipient not in left:
+            add(connection, notification.message)
+            added.append(notification.message.mail.envelope.id)
+    return frozenset(added)
 
 
 def _set_aside(connection: apsw.Connection, message: int, connector: str, state: State, cause: str) -> None:

@@ -1,17 +1,15 @@
 """Messages and deliveries as rows, and back. A row that does not come back as it was raises DamagedRowError."""
 
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import structs
 
 from gateway.codec import CodecError, json_v1
-from gateway.envelope import Content, Envelope, Mail
+from gateway.envelope import Envelope
 from gateway.spool.entry import NewDelivery, NewMessage
 
-__all__ = ["DamagedRowError", "delivery_row", "message_row", "read_envelope", "read_recipients", "restricted"]
+__all__ = ["DamagedRowError", "delivery_row", "message_row", "read_envelope", "read_recipients"]
 
 
 class DamagedRowError(Exception):
@@ -49,15 +47,6 @@ def read_recipients(number: int, connector: str, recipients: str, checksum: int)
     if _delivery_checksum(number, connector, recipients) != checksum:
         raise DamagedRowError("the delivery is not the one that was stored: its checksum differs")
     return msgspec.json.decode(recipients, type=tuple[int, ...])
-
-
-def restricted(envelope: Envelope, content: Content, recipients: Sequence[int]) -> Mail:
-    """The mail with those of its recipients that stand at these positions."""
-    every = envelope.envelope.recipients
-    if len(recipients) < len(every):
-        transaction = structs.replace(envelope.envelope, recipients=tuple(every[position] for position in recipients))
-        envelope = structs.replace(envelope, envelope=transaction)
-    return Mail(envelope, content)
 
 
 def _delivery_checksum(number: int, connector: str, recipients: str) -> int:

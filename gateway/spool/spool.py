@@ -2,7 +2,9 @@
 
 import errno
 import os
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -15,7 +17,6 @@ from gateway.spool.database import open_database
 from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement, State
 from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
-from gateway.spool.rows import restricted
 from gateway.spool.writer import Writer
 from gateway.threads import in_thread
 
@@ -82,7 +83,7 @@ class Spool:
         is_file = mail.content.size > INLINE_OCTETS
         begun = time.monotonic()
         if is_file:
-            await in_thread(lambda _: self._files.store(id_, mail.content))
+            await in_thread(partial(self._store, id_, mail.content))
 
         def add(connection: apsw.Connection) -> operations.Added:
             if is_file and time.monotonic() - begun > ORPHAN_SECONDS / 2:
@@ -100,7 +101,8 @@ class Spool:
             Entry(
                 message=added.number,
                 connector=delivery.connector,
-                mail=restricted(mail.envelope, content, delivery.recipients),
+                mail=Mail(mail.envelope, content).for_recipients(delivery.recipients),
+                recipients=delivery.recipients,
                 attempts=1,
             )
             for delivery in message.deliveries
@@ -132,27 +134,26 @@ class Spool:
 
     async def settle(self, settlement: Settlement) -> None:
         """Record what became of an attempt. Raises OSError: then nothing was recorded, and it may be said again."""
-        notification = settlement.notification
-        notification_file = ""
-        if notification is not None and notification.mail.content.size > INLINE_OCTETS:
-            notification_file = notification.mail.envelope.id
-            content = notification.mail.content
-            await in_thread(lambda _: self._files.store(notification_file, content))
+        large = {
+            mail.envelope.id: mail.content
+            for mail in (each.message.mail for each in settlement.notifications)
+            if mail.content.size > INLINE_OCTETS
+        }
+        for id_, content in large.items():
+            await in_thread(partial(self._store, id_, content))
 
         def undo(connection: apsw.Connection) -> None:
-            if notification is not None:
-                operations.remove(connection, notification.mail.envelope.id)
+            for each in settlement.notifications:
+                operations.remove(connection, each.message.mail.envelope.id)
 
         try:
             settled = await self._writer.run(lambda connection: operations.settle(connection, settlement), undo=undo)
         except OSError:
-            if notification_file:
-                self._files.remove(notification_file)
+            for id_ in large:
+                self._files.remove(id_)
             raise
-        for id_ in settled.files:
+        for id_ in (*settled.files, *(large.keys() - settled.notified)):
             self._files.remove(id_)
-        if notification_file and not settled.notified:
-            self._files.remove(notification_file)
 
     async def pause(self, connector: str, now: float, cause: str) -> None:
         """Note that `connector` is to have nothing until an operator says so. Raises OSError."""
@@ -161,6 +162,10 @@ class Spool:
     async def paused(self) -> frozenset[str]:
         """The connectors that are paused. Raises OSError."""
         return await self._writer.run(operations.paused)
+
+    async def connectors(self) -> frozenset[str]:
+        """The connectors for which something waits. Raises OSError."""
+        return await self._writer.run(operations.connectors)
 
     async def changes(self) -> int:
         """A number that another process changes when it writes to the spool. Raises OSError."""
@@ -173,6 +178,9 @@ class Spool:
 
     def _connect(self, damaged: bool) -> apsw.Connection:  # noqa: FBT001  # the writer says it so
         return open_database(self._directory / "spool.db")
+
+    def _store(self, id_: str, content: Content, _abandoned: threading.Event) -> None:
+        self._files.store(id_, content)
 
     async def _mail(self, due: Due) -> Mail:
         if not due.is_file:
@@ -219,6 +227,7 @@ def _entry(due: Due, connector: str, mail: Mail) -> Entry:
         message=due.message,
         connector=connector,
         mail=mail,
+        recipients=due.recipients,
         attempts=due.attempts,
         possible_duplicate=due.possible_duplicate,
     )

@@ -64,15 +64,16 @@ class Writer:
         """What `operation` returns, once it is committed.
 
         Raises OSError when it cannot be: ENOSPC for a full disk, EIO for everything else. `undo` then takes back what
-        may be there all the same. A cancellation comes through only after the commit: what was handed over, happens.
+        may be there all the same. What was handed over, happens: a cancellation comes through at the next `await`, and
+        whoever wanted the operation gets to know its result before.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self._wanted.put(_Wanted(operation, undo, future))
         try:
-            return await asyncio.shield(future)  # type: ignore[no-any-return]  # the operation's own result
-        except asyncio.CancelledError as error:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
             await _outlast(future)
-            raise error from None
+            return future.result()  # type: ignore[no-any-return]  # the operation's own result
 
     async def close(self) -> None:
         """Commit what was handed over, and close the database."""
@@ -168,8 +169,11 @@ async def _outlast(future: asyncio.Future[Any]) -> None:
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
-    # asyncio reports an exception that nobody asked for.
-    future.exception()
+    task = asyncio.current_task()
+    if task is not None:
+        # Not counted twice, or a time limit further up would not know that it was its own.
+        task.uncancel()
+        task.cancel()
 
 
 def _tell(done: list[_Done]) -> None:

@@ -1,0 +1,87 @@
+"""The listeners of a running gateway, and how a new configuration changes them: all of it, or nothing."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway import ingress
+from gateway.app.failure import StartError
+from gateway.app.listeners import listen, listener_settings
+from gateway.config import Config, Listener, TcpBind
+from gateway.delivery import Routes
+from gateway.ingress import ListenerSettings
+
+__all__ = ["Change", "Doors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a new configuration did: a line for each address that is new, and the listeners that are no more."""
+
+    opened: tuple[str, ...]
+    closed: tuple[ingress.Listener, ...]
+
+
+class Doors:
+    """Where mail comes in, by address."""
+
+    def __init__(self) -> None:
+        self._listeners: Mapping[str, ingress.Listener] = {}
+
+    async def open(self, config: Config, routes: Routes) -> Change:
+        """Have the listeners of this configuration, and no others; those closed are for the caller to stop.
+
+        One whose address stays keeps its sessions, which end as they began; new ones get what is new. Raises
+        StartError: then nothing has changed.
+        """
+        wanted = {_address(listener): (listener, _settings(listener, config)) for listener in config.listeners}
+        opened: dict[str, ingress.Listener] = {}
+        lines: list[str] = []
+        try:
+            for address, (configured, settings) in wanted.items():
+                if address not in self._listeners:
+                    opened[address] = ingress.Listener(settings, routes)
+                    lines += [
+                        f"{configured.protocol.upper()} on {place} ({configured.name})"
+                        for place in await _listen(configured, opened[address])
+                    ]
+        except StartError:
+            for listener in opened.values():
+                await listener.stop(seconds=0)
+            raise
+        kept = {address: listener for address, listener in self._listeners.items() if address in wanted}
+        for address, listener in kept.items():
+            listener.replace(wanted[address][1], routes)
+        closed = tuple(listener for address, listener in self._listeners.items() if address not in wanted)
+        self._listeners = kept | opened
+        return Change(opened=tuple(lines), closed=closed)
+
+    async def stop(self, *, seconds: float) -> None:
+        """Accept nothing more, and let mail that is under way be answered for so long."""
+        async with asyncio.TaskGroup() as stopping:
+            for listener in self._listeners.values():
+                stopping.create_task(listener.stop(seconds=seconds))
+
+
+def _address(listener: Listener) -> str:
+    # Port 0 is another one each time.
+    any_port = isinstance(listener.bind, TcpBind) and listener.bind.port == 0
+    return f"{listener.name} {listener.bind}" if any_port else str(listener.bind)
+
+
+def _settings(listener: Listener, config: Config) -> ListenerSettings:
+    try:
+        return listener_settings(listener, config.gateway)
+    except (OSError, ValueError) as error:
+        raise StartError(f'listener "{listener.name}": {error}') from error
+
+
+async def _listen(configured: Listener, listener: ingress.Listener) -> tuple[str, ...]:
+    try:
+        return await listen(listener, configured.bind)
+    except OSError as error:
+        # asyncio puts a sentence of its own into strerror; a name that cannot be resolved has no errno of the system.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise StartError(f'listener "{configured.name}" cannot listen on {configured.bind}: {reason}') from error

@@ -1,0 +1,130 @@
+"""The delivery engine: what was accepted into the spool, given to each destination in its own time.
+
+Each (message, connector) pair is delivered, retried or set aside by itself: there is a queue for every destination, and
+no queue waits for another.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from gateway.connector import Receipt
+from gateway.delivery import records
+from gateway.delivery.clock import now
+from gateway.delivery.destination import Destination
+from gateway.delivery.notices import Notices
+from gateway.delivery.queue import DeliveryQueue
+from gateway.envelope import Mail
+from gateway.spool import INLINE_OCTETS, NewDelivery, NewMessage, Spool
+
+__all__ = ["Engine"]
+
+_POLL_SECONDS = 1.0
+_ORPHANS_SECONDS = 3600.0
+
+
+class Engine:
+    """Accepts mail into a spool, and delivers what is in it from `start` to `stop`."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._queues: dict[str, DeliveryQueue] = {}
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def start(self) -> None:
+        """Make interrupted attempts again, and begin to deliver. Raises OSError when the spool does not work."""
+        interrupted = await self._spool.recover(now())
+        if interrupted:
+            records.interrupted_attempts(interrupted)
+        loop = asyncio.get_running_loop()
+        self._tasks = (loop.create_task(self._watch()), loop.create_task(self._sweep()))
+
+    async def assign(self, destinations: Mapping[str, Destination], notices: Notices) -> None:
+        """Deliver to these destinations from now on; attempts that are under way end with those before.
+
+        A destination is known by its name, also to mail that was spooled for another of that name.
+        """
+        gone = [queue for name, queue in self._queues.items() if name not in destinations]
+        for name, destination in destinations.items():
+            if name in self._queues:
+                self._queues[name].destination = destination
+                self._queues[name].notices = notices
+                self._queues[name].wake()
+            else:
+                self._queues[name] = DeliveryQueue(destination, self._spool, notices, added=self._wake_queues_of)
+                self._queues[name].start()
+        for queue in gone:
+            del self._queues[queue.destination.name]
+            await queue.stop(seconds=queue.destination.deadline_seconds)
+        for connector in await self._spool.connectors() - self._queues.keys():
+            records.connector_missing(connector)
+
+    async def accept(self, mail: Mail, recipients: Mapping[str, Sequence[int]]) -> Receipt:
+        """Take responsibility for `mail`: the receipt stands for what is on stable storage.
+
+        `recipients` has the positions of the recipients for each destination. Raises OSError: then the spool does not
+        have the mail.
+        """
+        id_, size = mail.envelope.id, mail.content.size
+        reserved: set[str] = set()
+        deliveries: list[NewDelivery] = []
+        for name, positions in recipients.items():
+            # A reload may have taken the destination away since RCPT: its mail then waits for it to come back.
+            queue = self._queues.get(name)
+            attempted = queue is not None and size <= INLINE_OCTETS and queue.reserve(size)
+            if attempted:
+                reserved.add(name)
+            key = queue.destination.ordering_key(mail) if queue is not None else None
+            deliveries.append(
+                NewDelivery(connector=name, recipients=tuple(positions), ordering_key=key, attempted=attempted)
+            )
+        try:
+            entries = await self._spool.add(NewMessage(mail=mail, deliveries=tuple(deliveries), accepted_at=now()))
+        except BaseException:
+            for name in reserved:
+                self._queues[name].release(size)
+            raise
+        for entry in entries:
+            self._queues[entry.connector].begin(entry)
+        begun = {entry.connector for entry in entries}
+        for name in reserved - begun:
+            self._queues[name].release(size)
+        for name in (self._queues.keys() & recipients.keys()) - begun:
+            self._queues[name].wake()
+        return Receipt(id=id_, connector="spool", type="spool", location={"id": id_})
+
+    async def stop(self, *, seconds: float) -> None:
+        """Let attempts end for so long. What is not delivered by then is delivered after the next start."""
+        for task in self._tasks:
+            task.cancel()
+        async with asyncio.TaskGroup() as stopping:
+            for queue in self._queues.values():
+                stopping.create_task(queue.stop(seconds=seconds))
+
+    def _wake_queues_of(self, message: NewMessage) -> None:
+        for delivery in message.deliveries:
+            if delivery.connector in self._queues:
+                self._queues[delivery.connector].wake()
+
+    async def _watch(self) -> None:
+        """Notice what another process changes in the spool: an operator who lets dead letters be tried again."""
+        seen = -1
+        while True:
+            try:
+                changes = await self._spool.changes()
+                if changes != seen:
+                    seen = changes
+                    paused = await self._spool.paused()
+                    for name, queue in self._queues.items():
+                        queue.pause(paused=name in paused)
+                        queue.wake()
+            except OSError as error:
+                records.spool_failed("", error)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_ORPHANS_SECONDS)
+            try:
+                await self._spool.remove_orphans()
+            except OSError as error:
+                records.spool_failed("", error)

@@ -1,0 +1,305 @@
+"""The spooled mail of one destination: what is due is claimed, attempted, and settled; nothing here waits for another.
+
+Only a window of it is in memory: as many mails as the connector takes at once, and as many again whose settlement is
+on its way to the disk. A destination that fails again and again gets one mail at a time, further and further apart,
+until it takes one: the rest stays in the spool untouched.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from gateway.connector import DeliveryFailure, DestinationClosed, PermanentFailure, Receipt, TransientFailure
+from gateway.delivery import records
+from gateway.delivery.clock import now
+from gateway.delivery.destination import Destination
+from gateway.delivery.notices import Notices
+from gateway.retries import FOR_EVER
+from gateway.spool import Entry, NewMessage, Notification, Settlement, Spool, State
+
+__all__ = ["DeliveryQueue"]
+
+_MAXIMUM_OCTETS = 16 * 1024 * 1024
+# So many failures in a row are the destination's, not the mails'.
+_SUSPICIOUS = 8
+_SPOOL_RETRY_SECONDS = 1.0
+
+
+class DeliveryQueue:
+    """Delivers what the spool holds for `destination`, from `start` to `stop`."""
+
+    def __init__(
+        self, destination: Destination, spool: Spool, notices: Notices, *, added: Callable[[NewMessage], None]
+    ) -> None:
+        """`added` is told of each notification that has come into the spool."""
+        self.destination = destination
+        self.notices = notices
+        self._spool = spool
+        self._added = added
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._stopping = False
+        self._paused = False
+        # What of the window is in use: being emitted, not settled yet, octets of content in memory.
+        self._emitting = 0
+        self._unsettled = 0
+        self._octets = 0
+        # Whether the spool may have something due, and when it will have, for all that is known.
+        self._backlog = True
+        self._next_due: float | None = None
+        self._failures = 0
+        self._hold_until = 0.0
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._run: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to claim what is due."""
+        self._run = asyncio.get_running_loop().create_task(self._claim_what_is_due())
+
+    def reserve(self, octets: int) -> bool:
+        """Take a place for a mail that is about to be spooled and attempted at once; then `begin` or `release`."""
+        closed = self._backlog or self._paused or self._stopping
+        if closed or self._free_places() < 1 or self._octets + octets > _MAXIMUM_OCTETS:
+            return False
+        self._take(octets)
+        return True
+
+    def release(self, octets: int) -> None:
+        """Give a reserved place back."""
+        self._emitting -= 1
+        self._give_back(octets)
+
+    def begin(self, entry: Entry) -> None:
+        """Make the attempt that is recorded, in the place that is reserved for it."""
+        task = asyncio.get_running_loop().create_task(self._attempt(entry))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    def wake(self) -> None:
+        """There may be something due that this queue does not know of."""
+        self._backlog = True
+        self._wake.set()
+
+    def pause(self, *, paused: bool) -> None:
+        """Claim nothing from now on, or again."""
+        if self._paused and not paused:
+            records.resumed(self.destination.name)
+            self._failures = 0
+            self.wake()
+        self._paused = paused
+
+    async def stop(self, *, seconds: float) -> None:
+        """Claim nothing more, and let attempts end for so long; what is left is made again after the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._run is not None:
+            await self._run
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    # Claiming
+
+    async def _claim_what_is_due(self) -> None:
+        while not self._stopping:
+            await self._sleep_until_due()
+            self._wake.clear()
+            limit = self._free_places()
+            if self._paused or limit < 1 or not self._is_worth_a_claim(limit):
+                continue
+            try:
+                claim = await self._spool.claim(
+                    self.destination.name, now=now(), limit=limit, octets=max(0, _MAXIMUM_OCTETS - self._octets)
+                )
+            except OSError as error:
+                records.spool_failed(self.destination.name, error)
+                await asyncio.sleep(_SPOOL_RETRY_SECONDS)
+                self._wake.set()
+                continue
+            for damage in claim.damaged:
+                records.quarantined(damage.message, damage.connector, damage.cause)
+            self._next_due = claim.next_due
+            self._backlog = claim.next_due is not None and claim.next_due <= now()
+            if self._backlog:
+                self._wake.set()
+            for entry in claim.entries:
+                self._take(_octets_in_memory(entry))
+                self.begin(entry)
+
+    async def _sleep_until_due(self) -> None:
+        wait: float | None = None
+        if self._hold_until > time.monotonic():
+            wait = self._hold_until - time.monotonic()
+        elif not self._backlog and self._next_due is not None:
+            wait = max(0.0, self._next_due - now())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+
+    def _is_worth_a_claim(self, places: int) -> bool:
+        if not self._backlog and (self._next_due is None or self._next_due > now()):
+            return False
+        # Few large claims take fewer syncs than many small ones; when a place becomes free, this is asked again.
+        return places >= self._window // 4 or not self._emitting
+
+    @property
+    def _window(self) -> int:
+        return self.destination.max_in_flight
+
+    def _free_places(self) -> int:
+        if self._failures >= _SUSPICIOUS or self._hold_until > time.monotonic():
+            return 1 if not self._unsettled and self._hold_until <= time.monotonic() else 0
+        return min(self._window - self._emitting, 2 * self._window - self._unsettled)
+
+    def _take(self, octets: int) -> None:
+        self._emitting += 1
+        self._unsettled += 1
+        self._octets += octets
+
+    def _give_back(self, octets: int) -> None:
+        self._unsettled -= 1
+        self._octets -= octets
+        self._wake.set()
+
+    # Attempting
+
+    async def _attempt(self, entry: Entry) -> None:
+        started = time.monotonic()
+        octets = _octets_in_memory(entry)
+        try:
+            receipt = await self.destination.deliver(entry.mail)
+        except DestinationClosed as failure:
+            settlement = self._put_off(entry, failure, delay=0.0)
+            await self._close(failure)
+        except TransientFailure as failure:
+            settlement = self._failed_for_now(entry, failure)
+        except PermanentFailure as failure:
+            settlement = self._dead_letter(entry, failure)
+        except DeliveryFailure as failure:
+            settlement = self._put_off(entry, failure, delay=self._delay(entry) or 0.0)
+        except asyncio.CancelledError:
+            # The end of the process. Whether the destination has the mail, nobody knows.
+            settlement = _settlement(entry, State.WAITING, due=now(), possible_duplicate=True, cause="interrupted")
+        else:
+            settlement = self._delivered(entry, receipt, seconds=time.monotonic() - started)
+        finally:
+            self._emitting -= 1
+            self._wake.set()
+            entry.mail.content.close()
+        await self._settle(settlement)
+        self._give_back(octets)
+
+    async def _settle(self, settlement: Settlement) -> None:
+        """Say it to the spool until it has heard: what was delivered is not delivered again because a disk was full."""
+        while True:
+            try:
+                await self._spool.settle(settlement)
+            except OSError as error:
+                records.spool_failed(self.destination.name, error)
+                if self._stopping:
+                    # The attempt stays recorded, and is made again as a possible duplicate.
+                    return
+                await asyncio.sleep(_SPOOL_RETRY_SECONDS)
+            else:
+                break
+        if settlement.state is State.WAITING:
+            self._next_due = min(filter(None, (self._next_due, settlement.due)))
+        if self.destination.is_ordered:
+            # Another may have waited behind this one.
+            self._backlog = True
+        for notification in settlement.notifications:
+            self._added(notification.message)
+
+    def _delivered(self, entry: Entry, receipt: Receipt, *, seconds: float) -> Settlement:
+        records.delivered(entry, receipt, seconds=seconds)
+        self._failures = 0
+        return _settlement(entry, State.DELIVERED, notifications=self.notices.relayed(entry))
+
+    def _failed_for_now(self, entry: Entry, failure: TransientFailure) -> Settlement:
+        self._suspect(failure)
+        delay = self._delay(entry)
+        if delay is None:
+            return self._dead_letter(entry, failure)
+        return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
+
+    def _put_off(self, entry: Entry, failure: DeliveryFailure, *, delay: float) -> Settlement:
+        possibly_stored = isinstance(failure, TransientFailure) and failure.possibly_stored
+        records.put_off(entry, failure, possibly_stored=possibly_stored, delay_seconds=delay)
+        return _settlement(
+            entry,
+            State.WAITING,
+            due=now() + delay,
+            possible_duplicate=entry.possible_duplicate or possibly_stored,
+            status=str(failure.status),
+            cause=failure.cause,
+        )
+
+    def _dead_letter(self, entry: Entry, failure: DeliveryFailure) -> Settlement:
+        notifications = self.notices.failed(entry, failure)
+        records.dead_letter(entry, failure, notified=bool(notifications))
+        return _settlement(
+            entry,
+            State.DEAD,
+            due=now(),
+            possible_duplicate=entry.possible_duplicate
+            or (isinstance(failure, TransientFailure) and failure.possibly_stored),
+            status=str(failure.status),
+            cause=failure.cause,
+            notifications=notifications,
+        )
+
+    def _delay(self, entry: Entry) -> float | None:
+        return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
+
+    def _suspect(self, failure: TransientFailure) -> None:
+        self._failures += 1
+        if self._failures == _SUSPICIOUS:
+            records.suspected(self.destination.name, failure)
+        hold = failure.retry_after_seconds
+        if self._failures >= _SUSPICIOUS:
+            hold = max(hold, FOR_EVER.delay_seconds(self._failures - _SUSPICIOUS + 1, spread=random.random()) or 0.0)  # noqa: S311  # a spread
+        self._hold_until = max(self._hold_until, time.monotonic() + hold)
+
+    async def _close(self, failure: DestinationClosed) -> None:
+        if self._paused:
+            return
+        self._paused = True
+        records.paused(self.destination.name, failure.cause)
+        try:
+            await self._spool.pause(self.destination.name, now(), failure.cause)
+        except OSError as error:
+            # It is paused all the same, until the next start finds out again.
+            records.spool_failed(self.destination.name, error)
+
+
+def _settlement(
+    entry: Entry,
+    state: State,
+    *,
+    due: float = 0.0,
+    possible_duplicate: bool = False,
+    status: str = "",
+    cause: str = "",
+    notifications: tuple[Notification, ...] = (),
+) -> Settlement:
+    return Settlement(
+        message=entry.message,
+        connector=entry.connector,
+        state=state,
+        due=due,
+        attempts=entry.attempts,
+        possible_duplicate=possible_duplicate,
+        status=status,
+        cause=cause,
+        notifications=notifications,
+    )
+
+
+def _octets_in_memory(entry: Entry) -> int:
+    content = entry.mail.content
+    return 0 if content.descriptor is not None else content.size
