@@ -12,8 +12,8 @@ from aiosmtpd.controller import Controller, UnixSocketController
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import AuthResult
 
-from gateway.cli import wire
 from gateway.connector import TransientFailure
+from gateway.relay import wire
 from gateway.status import LOCAL_ERROR
 from tests.cli.peers import gateway, says, talker
 from tests.servers.ports import free_port
