@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -20,7 +21,7 @@ from gateway.cli import app as command
 from tests.end_to_end.gateway import Gateway
 from tests.torture.shim import Faults, library
 
-_IMPORTED = ["apsw", "uvloop", "gateway.cli", "gateway.app", "gateway.spool", "connectors.directory", "connectors.http"]
+_IMPORTED = ["connectors.directory", "connectors.http", "gateway.app", "tests.torture.spool_life", "uvloop", __name__]
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -88,15 +89,18 @@ def _start(life: Callable[..., None], *arguments: Any, faults: Faults) -> ForkSe
 
 def _be_ready() -> None:
     _context.set_forkserver_preload(_IMPORTED)
-    preloaded = os.environ.get("LD_PRELOAD")
-    os.environ["LD_PRELOAD"] = str(library())
+    # A new process has nothing of ours but the environment.
+    wanted = {"LD_PRELOAD": str(library()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         forkserver.ensure_running()
     finally:
-        if preloaded is None:
-            del os.environ["LD_PRELOAD"]
-        else:
-            os.environ["LD_PRELOAD"] = preloaded
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _live(settings: dict[str, str], life: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -131,10 +131,10 @@ static int next(enum kind kind) {
     uint64_t number = ++control->calls;
     if (!control->at || (control->sticky ? number < control->at : number != control->at)) return PASS;
     int action = control->action;
+    control->faults++;
     if (action == LIE && kind != SYNC) return PASS;
     /* A full disk takes no more, but gives back. */
     if (action == NO_SPACE && (kind == UNLINK || (control->sticky && kind == SYNC))) return PASS;
-    control->faults++;
     if (action == KILL || (action == TORN && kind != WRITE)) die();
     if (action == IO_ERROR) errno = EIO;
     if (action == NO_SPACE) errno = ENOSPC;

@@ -6,11 +6,12 @@
         ...
         assert faults.faults == 1
 
-The shim is compiled when it is first needed. What counts as a call, and what each action does to it, stands in `shim.c`.
+The shim is compiled when it is first needed. What counts as a call, and what an action does to it, stands in `shim.c`.
 """
 
 import hashlib
 import mmap
+import os
 import shutil
 import struct
 import subprocess
@@ -28,7 +29,7 @@ _CONTROL_OCTETS = 32
 
 
 class Action(IntEnum):
-    """What happens at the call: nothing, a SIGKILL before it or half-way through it, an error, or a lie about a sync."""
+    """What happens at the call: nothing, SIGKILL before it or half-way through it, an error, or a lie about a sync."""
 
     PASS = 0
     KILL = 1
@@ -90,8 +91,15 @@ class Faults:
 
     @property
     def faults(self) -> int:
-        """How often the action happened since it was armed; after a SIGKILL too."""
+        """How often it was the action's turn since it was armed, also where it lets a call pass; after a SIGKILL too."""
         return struct.unpack_from("<Q", self._control, _FAULTS)[0]
+
+
+def relent() -> None:
+    """In a watched process: let every call pass from now on."""
+    with Path(os.environ["FAULT_CONTROL"]).open("r+b", buffering=0) as control:
+        control.seek(_AT)
+        control.write(bytes(8))
 
 
 def library() -> Path:
