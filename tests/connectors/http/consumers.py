@@ -85,6 +85,8 @@ class Recorder:
         body = bytearray()
         while True:
             event = await receive()
+            if event["type"] == "http.disconnect":
+                return
             body += event.get("body", b"")
             if not event.get("more_body"):
                 break

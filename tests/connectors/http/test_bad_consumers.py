@@ -55,6 +55,7 @@ async def test_a_consumer_that_never_reads_is_given_up_and_its_mail_is_not_read_
     async with listening(never_read) as url:
         failure = await refused(url, mail, format="raw", timeout_seconds=0.5)
     assert str(failure.status) == "4.4.2"
+    assert not failure.possibly_stored
     assert threading.active_count() <= before + 8
 
 
@@ -68,7 +69,9 @@ async def test_an_answer_that_trickles_without_end_is_given_up_in_time(plain):
             await asyncio.sleep(0.01)
 
     async with listening(trickle) as url:
-        assert str((await refused(url, plain, **HANGING)).status) == "4.4.2"
+        failure = await refused(url, plain, **HANGING)
+    assert str(failure.status) == "4.4.2"
+    assert failure.possibly_stored
 
 
 async def test_an_answer_that_pours_without_end_counts_by_its_status_and_its_connection_is_closed(plain):
@@ -181,6 +184,7 @@ async def test_an_answer_that_breaks_off_is_no_answer(answer, plain):
         failure = await refused(url, plain)
     assert str(failure.status) == "4.4.2"
     assert failure.text == "the connection to the destination broke, try again later"
+    assert failure.possibly_stored
 
 
 async def test_a_reset_instead_of_an_answer_is_transient(plain):

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 import trustme
@@ -70,6 +71,16 @@ async def test_a_consumer_whose_authority_is_not_trusted_gets_nothing(settings, 
     assert str(caught.value.status) == "4.4.1"
     assert caught.value.text == "the destination cannot be reached, try again later"
     assert caught.value.cause.startswith("TLS certificate: ")
+
+
+async def test_a_consumer_whose_certificate_has_expired_gets_nothing(authority, pem, plain):
+    expired = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(expired)
+    async with listening(take, ssl=expired) as url, connector(url, tls_ca_file=pem / "ca.pem") as consumer:
+        with pytest.raises(TransientFailure, match="TLS certificate: certificate has expired") as caught:
+            await consumer.emit(plain)
+    assert str(caught.value.status) == "4.4.1"
+    assert not caught.value.possibly_stored
 
 
 async def test_a_consumer_of_another_name_gets_nothing(server, pem, plain):
