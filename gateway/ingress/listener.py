@@ -1,12 +1,18 @@
 """A listening socket and the sessions it accepts."""
 
 import asyncio
+import errno
 import socket
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gateway.delivery import Routes
-from gateway.ingress.connections import Connections
+from gateway.ingress.acceptor import Acceptor
+from gateway.ingress.admission import Admission
+from gateway.ingress.connections import TOO_MANY, Connections
 from gateway.ingress.session import Session
 from gateway.ingress.settings import ListenerSettings
 
@@ -16,22 +22,31 @@ _BACKLOG = 1024
 
 
 class Listener:
-    """One address where mail comes in. Bind it once, with `listen_tcp` or `listen_unix`; then `stop` it."""
+    """One address where mail comes in. Bind it once, with `listen_tcp` or `listen_unix`; then `stop` it.
 
-    def __init__(self, settings: ListenerSettings, routes: Routes) -> None:
+    `admission` is shared with the other listeners of the process; one that is alone may have its own.
+    """
+
+    def __init__(self, settings: ListenerSettings, routes: Routes, admission: Admission | None = None) -> None:
         self._settings = settings
         self._routes = routes
+        self._admission = admission or Admission(settings.spool, largest_message=settings.limits.message_octets)
         self._connections = Connections(
-            maximum=settings.max_connections, maximum_per_client=settings.max_connections_per_client
+            self._admission,
+            maximum=settings.max_connections,
+            maximum_per_client=settings.max_connections_per_client,
         )
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
+        self._arriving: set[asyncio.Task[None]] = set()
         self._unix_path: Path | None = None
 
     async def listen_tcp(self, host: str, port: int) -> tuple[tuple[str, int], ...]:
         """Accept connections, and say at which addresses. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._session, host, port, backlog=_BACKLOG)
-        return tuple(bound.getsockname()[:2] for bound in self._server.sockets)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets = _bound_sockets([(family, address) for family, _, _, _, address in found])
+        self._acceptor = Acceptor(sockets, self._take)
+        return tuple(bound.getsockname()[:2] for bound in sockets)
 
     async def listen_unix(self, path: Path) -> None:
         """Accept connections at a Unix socket. Any local user who reaches its directory may connect.
@@ -40,21 +55,76 @@ class Listener:
         somebody else listens there.
         """
         _remove_abandoned_socket(path)
-        loop = asyncio.get_running_loop()
-        # Given a path, asyncio would take it from whoever listens there.
-        self._server = await loop.create_unix_server(self._session, sock=_bound_socket(path), backlog=_BACKLOG)
+        self._acceptor = Acceptor([_bound_unix_socket(path)], self._take)
         self._unix_path = path
 
+    def replace(self, settings: ListenerSettings, routes: Routes) -> None:
+        """Other settings and routes for those who connect from now on; who is connected keeps what there was.
+
+        The numbers of connections are bounded anew at once, which ends nobody's.
+        """
+        self._settings = settings
+        self._routes = routes
+        self._connections.replace(
+            maximum=settings.max_connections, maximum_per_client=settings.max_connections_per_client
+        )
+
     async def stop(self, *, seconds: float) -> None:
-        """Accept nothing more; let mail that is under way be answered for at most `seconds`, then end every session."""
-        if self._server is not None:
-            self._server.close()
+        """Accept nothing more; let mail that is under way be answered, and end every session within `seconds`.
+
+        Once more with fewer seconds, while that goes on, makes it end sooner. Only work that cannot be interrupted,
+        a thread in a file system that hangs, takes longer.
+        """
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
             if self._unix_path is not None:
                 _remove(self._unix_path)
+        while self._arriving:
+            # A few turns of the event loop; then each has its session.
+            await asyncio.wait(self._arriving)
         await self._connections.drain(seconds=seconds)
 
+    def _take(self, connection: socket.socket) -> None:
+        if self._admission.arrive():
+            task = asyncio.get_running_loop().create_task(self._connect(connection))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+            return
+        # Told without a session: this connection must not cost more descriptors than its own, and that not for long.
+        if not self._settings.implicit_tls:
+            with suppress(OSError):
+                connection.send(TOO_MANY.encode(enhanced="ENHANCEDSTATUSCODES" in self._settings.extensions))
+        connection.close()
+        self._admission.leave()
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            # From its first callback on the session is counted by the connections, and leaves through them.
+            await asyncio.get_running_loop().connect_accepted_socket(self._session, connection)
+        except OSError:
+            connection.close()
+            self._admission.leave()
+
     def _session(self) -> Session:
-        return Session(self._settings, self._routes, self._connections)
+        return Session(self._settings, self._routes, self._connections, self._admission)
+
+
+def _bound_sockets(addresses: Sequence[tuple[int, Any]]) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys(addresses):
+            try:
+                sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+            except OSError as error:
+                # A name may have addresses of a family that the kernel was built without.
+                if error.errno != errno.EAFNOSUPPORT or len(addresses) == 1:
+                    raise
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
 
 
 def _remove_abandoned_socket(path: Path) -> None:
@@ -69,12 +139,13 @@ def _remove_abandoned_socket(path: Path) -> None:
         _remove(path)
 
 
-def _bound_socket(path: Path) -> socket.socket:
+def _bound_unix_socket(path: Path) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
         bound.bind(str(path))
         # The mail server that connects runs as another user: who may is decided by the directory's permissions.
         path.chmod(0o666)
+        bound.listen(_BACKLOG)
     except OSError:
         bound.close()
         raise

@@ -18,7 +18,12 @@ __all__ = [
     "authentication",
     "authenticator_failed",
     "connection_failed",
+    "connections_accepted_again",
+    "connections_not_accepted",
+    "mail_admitted_again",
     "mail_answered",
+    "mail_cut_off",
+    "mail_not_admitted",
     "mail_refused",
     "recipient_refused",
     "session_broken",
@@ -48,6 +53,11 @@ def mail_answered(
         failures={name: f"{failure.status} {failure.cause}" for name, failure in failures.items()},
         seconds=round(seconds, 6),
     )
+
+
+def mail_cut_off(transaction: Transaction, reply: Reply, *, seconds: float) -> None:
+    """The canonical line of a mail whose delivery was ended before its outcome was known; the client keeps the mail."""
+    mail_answered(transaction, (), (reply,), seconds=seconds)
 
 
 def mail_refused(transaction: Transaction, reply: Reply) -> None:
@@ -94,6 +104,26 @@ def session_broken(session: str, client: Client) -> None:
 def storage_failed(id_: str, error: OSError) -> None:
     """Incoming content could not be stored; the client was told to come again."""
     _log.error("content cannot be stored", id=id_, cause=str(error))
+
+
+def mail_not_admitted(cause: str) -> None:
+    """From now on mail is refused for the moment, and this line is not repeated until it is accepted again."""
+    _log.warning("mail is refused for now", cause=cause)
+
+
+def mail_admitted_again() -> None:
+    """What `mail_not_admitted` told is over."""
+    _log.info("mail is accepted again")
+
+
+def connections_not_accepted(error: OSError) -> None:
+    """The system lets nobody connect now; those who try wait. Not repeated until they are accepted again."""
+    _log.error("connections cannot be accepted now", cause=error.strerror)
+
+
+def connections_accepted_again() -> None:
+    """What `connections_not_accepted` told is over."""
+    _log.info("connections are accepted again")
 
 
 def _whose(transaction: Transaction) -> dict[str, str]:

@@ -7,6 +7,7 @@ cannot have more under way than one mail and a buffer. Sessions share nothing th
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, cast
 
@@ -14,6 +15,7 @@ from gateway.delivery import Routes
 from gateway.envelope import Client, Proxy, Tls, new_id
 from gateway.ingress import records
 from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK, storage_failure
+from gateway.ingress.admission import Admission, Room
 from gateway.ingress.authentication import is_authentic
 from gateway.ingress.connections import Connections
 from gateway.ingress.handover import hand_over
@@ -61,10 +63,13 @@ _IDLE = (State.START, State.READY, State.AUTHENTICATING, State.RESET_NEEDED)
 class Session(asyncio.Protocol):
     """One client, from its connection to the end of all that it started."""
 
-    def __init__(self, settings: ListenerSettings, routes: Routes, connections: Connections) -> None:
+    def __init__(
+        self, settings: ListenerSettings, routes: Routes, connections: Connections, admission: Admission
+    ) -> None:
         self._settings = settings
         self._routes = routes
         self._connections = connections
+        self._admission = admission
         self._connection = ServerConnection(
             settings.dialect, hostname=settings.hostname, extensions=settings.extensions, limits=settings.limits
         )
@@ -76,7 +81,10 @@ class Session(asyncio.Protocol):
         self._tls: Tls | None = None
         # What came of a handshake before it could begin; None where no handshake is to come first.
         self._early: bytes | None = b"" if settings.implicit_tls else None
+        # The client expects a handshake: whatever were sent in clear would be taken for a broken part of it.
+        self._awaits_tls = settings.implicit_tls
         self._transaction: Transaction | None = None
+        self._room: Room | None = None
         self._task: asyncio.Task[None] | None = None
         self._output_blocked = False
         self._half_closed = False
@@ -203,7 +211,7 @@ class Session(asyncio.Protocol):
         if self._draining and self._task is None and connection.state in _IDLE:
             connection.close(_SHUTDOWN)
         output = connection.data_to_send()
-        if output:
+        if output and not self._awaits_tls:
             self._transport.write(output)
             self._pace.await_command()
 
@@ -213,9 +221,20 @@ class Session(asyncio.Protocol):
             raise RuntimeError("the engine told of content outside a transaction")
         return self._transaction
 
+    @property
+    def _open_room(self) -> Room:
+        if self._room is None:
+            raise RuntimeError("the engine told of content outside a transaction")
+        return self._room
+
     def _begin_transaction(self, mail: MailReceived) -> None:
-        """Accepts MAIL: what the session is by now goes into the transaction."""
+        """Accepts MAIL where there is room: what the session is by now goes into the transaction."""
         connection = self._connection
+        room = self._admission.admit(mail.size)
+        if isinstance(room, Reply):
+            connection.answer(room)
+            return
+        self._room = room
         facts = SessionFacts(
             gateway=self._settings.hostname,
             listener=self._settings.name,
@@ -253,7 +272,15 @@ class Session(asyncio.Protocol):
     def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
         content = self._open_transaction.content
         content.write(received.octets)
+        if (refusal := self._open_room.take_content(len(received.octets))) is not None:
+            self._connection.fail_transaction(refusal)
+            return None
         return self._store() if content.is_full else None
+
+    def _take_container(self, container: ContainerReceived) -> None:
+        self._open_transaction.add_container(container.type, container.data)
+        if (refusal := self._open_room.take_metadata(len(container.data))) is not None:
+            self._connection.fail_transaction(refusal)
 
     # What takes time
 
@@ -302,7 +329,14 @@ class Session(asyncio.Protocol):
 
     async def _deliver(self, message: MessageReceived) -> None:
         transaction, self._transaction = self._open_transaction, None
-        replies = await hand_over(transaction, self._settings.dialect, extensions=message.extensions)
+        started = time.monotonic()
+        try:
+            replies = await hand_over(transaction, self._settings.dialect, extensions=message.extensions)
+        except asyncio.CancelledError:
+            records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)
+            raise
+        finally:
+            self._open_room.release()
         self._connection.answer(*replies)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:
@@ -357,7 +391,9 @@ class Session(asyncio.Protocol):
 
     async def _handshake(self, early: bytes) -> None:
         context = cast("ssl.SSLContext", self._settings.tls)
+        self._awaits_tls = True
         self._transport = await shake_hands(self._transport, self, context, early=early)
+        self._awaits_tls = False
         self._transport.pause_reading()
         cipher, version, _ = self._transport.get_extra_info("cipher")
         self._tls = Tls(version=version, cipher=cipher)
@@ -368,6 +404,7 @@ class Session(asyncio.Protocol):
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.content.discard()
+            self._open_room.release()
 
     def _end_late(self) -> None:
         if self._connection.state is State.CLOSED:
@@ -386,7 +423,7 @@ class Session(asyncio.Protocol):
         RecipientReceived: _route,
         ContentReceived: _take_content,
         ChunkReceived: lambda self, chunk: self._open_transaction.add_chunk(chunk.size),
-        ContainerReceived: lambda self, container: self._open_transaction.add_container(container.type, container.data),
+        ContainerReceived: _take_container,
         MessageReceived: _deliver,
         TransactionAborted: _abort_transaction,
         CredentialsReceived: _authenticate,

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.delivery import Routes
 from gateway.ingress import Listener, ListenerSettings
+from gateway.ingress.admission import Admission
 from gateway.ingress.connections import Connections
 from gateway.smtp import SMTP, Limits, Policy, extension_table
 
@@ -14,8 +15,8 @@ _FROM_YOU = b"421 4.7.0 too many connections from your address\r\n"
 
 
 @pytest.fixture
-def connections():
-    return Connections(maximum=3, maximum_per_client=1)
+def connections(tmp_path):
+    return Connections(Admission(tmp_path, largest_message=1000), maximum=3, maximum_per_client=1)
 
 
 def test_each_client_has_places_of_its_own(connections):

@@ -1,9 +1,11 @@
 """Shutdown: mail under way is answered, nobody else is kept, and after the deadline everything ends."""
 
 import asyncio
+import socket
 
 import pytest
 
+from gateway.ingress.acceptor import Acceptor
 from gateway.smtp import Limits
 from tests.ingress.gateway import ENVELOPE, HELLO, gateway, settings
 
@@ -100,10 +102,11 @@ async def test_a_client_that_comes_during_the_drain_is_sent_away(tmp_path):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
         # One whose connection was accepted just before.
-        late = await asyncio.get_running_loop().create_server(running.listener._session, "127.0.0.1", 0)
-        running.port = late.sockets[0].getsockname()[1]
+        late = socket.create_server(("127.0.0.1", 0))
+        running.port = late.getsockname()[1]
+        acceptor = Acceptor([late], running.listener._take)
         async with await running.open() as other:
             assert await other.rest() == SHUTTING_DOWN
-        late.close()
+        acceptor.close()
         client.send(b"QUIT\r\n")
         await stopping

@@ -9,6 +9,7 @@ import trustme
 
 from gateway.delivery import Destination, Route, Routes
 from gateway.ingress import Listener, ListenerSettings
+from gateway.ingress.admission import Admission
 from gateway.ingress.connections import Connections
 from gateway.ingress.session import Session
 from gateway.smtp import SMTP, Limits, Policy, extension_table
@@ -69,6 +70,13 @@ async def test_a_client_that_stops_after_starttls_does_not_hold_up_the_end(tmp_p
     writer.close()
 
 
+def session_of(tmp_path, connector):
+    """One session, and the connections that it is to be counted by."""
+    admission = Admission(tmp_path, largest_message=1000)
+    connections = Connections(admission, maximum=10, maximum_per_client=10)
+    return connections, Session(settings(tmp_path), routes(connector), connections, admission)
+
+
 class _Wire(asyncio.Transport):
     """A transport whose other end is the test."""
 
@@ -94,8 +102,8 @@ class _Wire(asyncio.Transport):
 async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
     connector = MemoryConnector()
     connector.hold()
-    connections = Connections(maximum=10, maximum_per_client=10)
-    session, wire = Session(settings(tmp_path), routes(connector), connections), _Wire()
+    connections, session = session_of(tmp_path, connector)
+    wire = _Wire()
     session.connection_made(wire)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
     # The task of the delivery exists now, and has not made a step.
@@ -108,8 +116,8 @@ async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
 
 async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_path):
     connector = MemoryConnector()
-    connections = Connections(maximum=10, maximum_per_client=10)
-    session, wire = Session(settings(tmp_path), routes(connector), connections), _Wire()
+    connections, session = session_of(tmp_path, connector)
+    wire = _Wire()
     session.connection_made(wire)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n")
     # Enough to be moved to a file; the end of the mail is in the same octets.

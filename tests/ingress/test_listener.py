@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from gateway.ingress import Listener
+from gateway.ingress.acceptor import Acceptor
 from gateway.smtp import Limits
 from gateway.testing import MemoryConnector
 from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, routes_to, settings
@@ -42,10 +43,10 @@ async def test_a_client_of_ipv4_at_a_socket_of_both_is_named_by_its_ipv4_address
     memory = MemoryConnector()
     listener = Listener(settings(tmp_path), routes_to(memory))
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as bound:
-        server = await asyncio.get_running_loop().create_server(listener._session, sock=bound)
+        acceptor = Acceptor([bound], listener._take)
         async with Client(*await asyncio.open_connection("127.0.0.1", bound.getsockname()[1])) as client:
             assert await client.codes(MAIL, count=5) == [220, 250, 250, 250, 250]
-        server.close()
+        acceptor.close()
     (mail,) = memory.mails.values()
     assert mail.envelope.transaction.client.address == "127.0.0.1"
     await listener.stop(seconds=5)

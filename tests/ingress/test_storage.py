@@ -3,11 +3,11 @@
 import hashlib
 import io
 import random
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from gateway.ingress import content_builder
 from gateway.smtp import Limits
 from tests.ingress.gateway import ENVELOPE, HELLO, gateway, settings
 
@@ -57,10 +57,7 @@ async def test_content_is_exact_by_data_and_by_chunks(tmp_path, size):
 def full_disk(monkeypatch):
     """Every file for content is on a disk that is full."""
 
-    def open_full(*_, **__):
-        return io.FileIO("/dev/full", "r+b")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", open_full)
+    monkeypatch.setattr(content_builder, "_unnamed_file", lambda _: io.FileIO("/dev/full", "r+b"))
 
 
 @pytest.mark.parametrize("size", [257 * 1024, 300 * 1024, 2 * MEBIBYTE])
@@ -105,10 +102,19 @@ async def test_a_full_disk_is_told_to_each_recipient_in_lmtp(tmp_path, full_disk
         assert await client.codes(count=8) == [250, 250, 250, 250, 354, 452, 452, 250]
 
 
-async def test_a_spool_that_is_gone_is_451(tmp_path):
+async def test_a_spool_that_is_gone_before_a_mail_is_451_at_mail(tmp_path):
     async with gateway(settings(tmp_path / "gone")) as running, await running.connect() as client:
-        client.send(HELLO, ENVELOPE, b"DATA\r\n", b"x" * 500_000 + b"\r\n.\r\n", ENVELOPE, SMALL)
-        assert await client.codes(count=5) == [250, 250, 250, 354, 451]
+        assert await client.codes(HELLO, b"MAIL FROM:<s@example.net>\r\n", count=2) == [250, 451]
+
+
+async def test_a_spool_that_goes_during_a_mail_is_451(tmp_path):
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    async with gateway(settings(spool)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, ENVELOPE, count=3) == [250] * 3
+        spool.rmdir()
+        client.send(b"DATA\r\n", b"x" * 500_000 + b"\r\n.\r\n", ENVELOPE, SMALL)
+        assert await client.codes(count=2) == [354, 451]
         assert await client.codes(count=3) == [250] * 3
 
 
