@@ -30,7 +30,7 @@ async def submit(mail: Mail, routed: Sequence[Route]) -> tuple[RecipientOutcome,
     stop the others. Returns when all have ended, also when cancelled: the content is not read after that.
     """
     positions: dict[Destination | Engine, list[int]] = {}
-    for position, route in enumerate(routed):
+    for position, (_, route) in enumerate(zip(mail.envelope.envelope.recipients, routed, strict=True)):
         for taker in _takers(route):
             positions.setdefault(taker, []).append(position)
     if len(positions) == 1:

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from aiosmtpd.smtp import LoginPassword
 
-from gateway.app import StartError, build_connectors, lifecycle, run
+from gateway.app import StartError, build_connectors, process, run
 from gateway.app.listeners import listener_settings
 from gateway.config import read
 from gateway.ingress import hash_password
@@ -70,7 +70,7 @@ async def wait_for_ever(_self):
 
 async def test_a_gateway_runs_until_it_is_told_to_stop(monkeypatch):
     monkeypatch.setattr(sys, "stderr", stderr := Announced())
-    gateway = asyncio.create_task(run(configuration()))
+    gateway = asyncio.create_task(run(configuration(), configuration))
     await asyncio.wait_for(stderr.ready.wait(), 10)
     address = stderr.getvalue().split()[2]
 
@@ -88,8 +88,8 @@ async def test_a_gateway_runs_until_it_is_told_to_stop(monkeypatch):
 async def test_a_connector_that_never_closes_does_not_keep_the_gateway(monkeypatch, sample_class):
     monkeypatch.setattr(sys, "stderr", stderr := Announced())
     monkeypatch.setattr(sample_class, "close", wait_for_ever)
-    monkeypatch.setattr("gateway.app.lifecycle._CLOSING_SECONDS", 0.01)
-    gateway = asyncio.create_task(run(configuration()))
+    impatient = configuration("[gateway]\ndrain_seconds = 0.05\n" + LISTENER + CONNECTOR + ROUTE)
+    gateway = asyncio.create_task(run(impatient, configuration))
     await asyncio.wait_for(stderr.ready.wait(), 10)
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(gateway, 10)
@@ -97,9 +97,9 @@ async def test_a_connector_that_never_closes_does_not_keep_the_gateway(monkeypat
 
 async def test_a_connector_that_never_opens_is_named(monkeypatch, sample_class):
     monkeypatch.setattr(sample_class, "open", wait_for_ever)
-    monkeypatch.setattr("gateway.app.lifecycle._OPENING_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.app.generation._OPENING_SECONDS", 0.01)
     with pytest.raises(StartError, match=r'connector "events" did not open within 0\.01 seconds'):
-        await run(configuration())
+        await run(configuration(), configuration)
 
 
 async def test_a_certificate_that_is_gone_by_now_is_named(tmp_path):
@@ -110,7 +110,7 @@ async def test_a_certificate_that_is_gone_by_now_is_named(tmp_path):
     )
     (tmp_path / "both.pem").unlink()
     with pytest.raises(StartError, match=r"TLS cannot be set up with both\.pem"):
-        await run(config)
+        await run(config, lambda: config)
 
 
 def test_a_connector_gets_those_that_it_refers_to():
@@ -123,7 +123,7 @@ def test_a_connector_gets_those_that_it_refers_to():
 
 def test_the_event_loop_is_asyncios_own_where_uvloop_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert lifecycle._event_loop() is None
+    assert process.event_loop() is None
 
 
 def test_a_listener_is_made_as_it_is_configured(tmp_path):
