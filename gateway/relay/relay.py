@@ -8,7 +8,7 @@ fails for good.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Literal, cast
 
 from msgspec import structs
@@ -57,7 +57,7 @@ class Relay:
         so whoever bounds it as well leaves it ten seconds more.
         """
         self.name = name
-        self._server = server
+        self.server = server
         self._hostname = hostname
         self._deadline_seconds = deadline_seconds
 
@@ -69,24 +69,9 @@ class Relay:
 
         A TransientFailure says `possibly_stored` where the whole mail was sent and the server's answer did not come.
         """
-        connection = ClientConnection(SMTP, hello_name=self._hostname)
-        attempt = _Attempt(mail, connection)
-        deadline = asyncio.timeout(self._deadline_seconds)
+        attempt = _Attempt(mail, ClientConnection(SMTP, hello_name=self._hostname))
         try:
-            async with deadline, connected(connection, self._server) as wire:
-                try:
-                    reply = await attempt.run(wire)
-                except (LocalProtocolError, PermanentFailure, TransientFailure):
-                    deadline.reschedule(None)
-                    await _quit(connection, wire)
-                    raise
-                except BaseException:
-                    # Given up: no goodbye, which would wait for the octets that the server has not read.
-                    connection.end("the mail was given up")
-                    raise
-                # It is delivered: from here on nothing can make it undelivered.
-                deadline.reschedule(None)
-                await _quit(connection, wire)
+            reply = await attempt.run(self.server, seconds=self._deadline_seconds)
         except ConnectionFailed as error:
             raise TransientFailure(
                 DESTINATION_UNREACHABLE, "the next mail server cannot be reached", cause=str(error)
@@ -99,16 +84,16 @@ class Relay:
             raise PermanentFailure(
                 MESSAGE_REFUSED, "the mail is not one that SMTP can carry", cause=str(error)
             ) from error
+        except TimeoutError as error:
+            raise TransientFailure(
+                DESTINATION_UNRESPONSIVE,
+                "the next mail server did not answer in time",
+                cause=f"{self.server} did not finish within {self._deadline_seconds:g} seconds",
+                possibly_stored=attempt.all_sent,
+            ) from error
         except OSError as error:
-            if deadline.expired():
-                raise TransientFailure(
-                    DESTINATION_UNRESPONSIVE,
-                    "the next mail server did not answer in time",
-                    cause=f"{self._server} did not finish within {self._deadline_seconds:g} seconds",
-                    possibly_stored=attempt.all_sent,
-                ) from error
             raise TransientFailure(LOCAL_ERROR, "the mail could not be read now", cause=str(error)) from error
-        location: dict[str, str | int] = {"host": self._server.host, "port": self._server.port, "reply": _shown(reply)}
+        location: dict[str, str | int] = {"host": self.server.host, "port": self.server.port, "reply": _shown(reply)}
         return Receipt(id=mail.envelope.id, connector=self.name, type="smtp", location=location)
 
     async def close(self) -> None:
@@ -129,8 +114,24 @@ class _Attempt:
         """Whether the server may have the whole mail, for all that is known here."""
         return self._content is not None and self._content.all_read
 
-    async def run(self, wire: Wire) -> Reply:
-        """The reply that accepts the mail. Raises TransientFailure, PermanentFailure, and what reading content does."""
+    async def run(self, server: TcpBind, *, seconds: float) -> Reply:
+        """The reply that accepts the mail. Raises TransientFailure and PermanentFailure, as the server decides.
+
+        Otherwise ConnectionFailed, LocalProtocolError, TimeoutError, and what reading the content raises.
+        """
+        async with AsyncExitStack() as session:
+            try:
+                async with asyncio.timeout(seconds):
+                    wire = await session.enter_async_context(connected(self._connection, server))
+                    # Beyond the deadline: what is decided by then stays so.
+                    session.push_async_callback(_quit, self._connection, wire)
+                    return await self._converse(wire)
+            except (asyncio.CancelledError, OSError):
+                # Given up: no goodbye, which would wait until the server has read the mail.
+                self._connection.end("the mail was given up")
+                raise
+
+    async def _converse(self, wire: Wire) -> Reply:
         opened = cast("Concluded", await self._conclude(wire)).reply
         if not opened.is_positive:
             # Not about this mail: a 5yz here comes from a server that is being changed, or does not know us yet.

@@ -2,34 +2,23 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 
 import pytest
-from aiosmtpd.controller import Controller
 from msgspec import structs
 
 from gateway.address import parse_path
 from gateway.connector import PermanentFailure, TransientFailure
-from gateway.delivery import Destination, Route, Routes
 from gateway.envelope import Content, Mail, Recipient
 from gateway.envelope.flatten import relay_form
-from gateway.ingress import Listener, ListenerSettings
-from gateway.relay import RELAY_RETRIES, Relay
-from gateway.smtp import SMTP, Limits, Policy, extension_table
-from gateway.sockets import TcpBind
-from gateway.testing import MemoryConnector, check_connector, plain_mail, sample_mails
+from gateway.relay import RELAY_RETRIES
+from gateway.testing import check_connector, plain_mail, sample_mails
+from tests.relay.servers import HOSTNAME, SECONDS, aiosmtpd, our_listener, relay_to
 from tests.servers.ports import free_port
 from tests.servers.processes import ServerProcess, find_program
 
-HOSTNAME = "gw.example.net"
-SECONDS = 20
-
 TRUE = b"250 2.0.0 ok\r\n"
 HELLO = b"250-mx.example.org\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
-
-
-def relay_to(host, port, *, deadline_seconds=SECONDS):
-    return Relay(TcpBind(host, int(port)), name="next", hostname=HOSTNAME, deadline_seconds=deadline_seconds)
 
 
 def sample(name):
@@ -106,39 +95,17 @@ async def failure_of(talk, mail=None):
     return raised.value
 
 
-@asynccontextmanager
-async def our_listener(spool, *, disabled=()):
-    """A listener of this gateway that takes mail for anybody: the relay to it, and what it took."""
-    taken = MemoryConnector()
-    destination = Destination(taken, name="memory", metadata="preserve", deadline_seconds=SECONDS, max_in_flight=10)
-    routes = Routes([Route(recipients=("*",), destinations=(destination,))], hostname="mx.example.org")
-    settings = ListenerSettings(
-        name="mx",
-        hostname="mx.example.org",
-        dialect=SMTP,
-        extensions=extension_table(Policy(message_octets=100_000_000), disabled=disabled),
-        limits=Limits(message_octets=100_000_000),
-        spool=spool,
-    )
-    listener = Listener(settings, routes)
-    ((host, port),) = await listener.listen_tcp("127.0.0.1", 0)
-    try:
-        yield relay_to(host, port), taken.mails
-    finally:
-        await listener.stop(seconds=SECONDS)
-
-
 async def test_it_keeps_the_contract_of_a_connector(tmp_path):
-    async with our_listener(tmp_path) as (relay, mails):
+    async with our_listener(tmp_path) as (relay, taken):
         await check_connector(lambda: relay, max_in_flight=5)
-        assert len(mails) > 20
+        assert len(taken.mails) > 20
 
 
 async def test_a_server_with_metadata_gets_the_containers_as_they_are(tmp_path):
     mail = sample("metadata of every type")
-    async with our_listener(tmp_path) as (relay, mails):
+    async with our_listener(tmp_path) as (relay, taken):
         receipt = await relay.emit(mail)
-        (found,) = mails.values()
+        (found,) = taken.mails.values()
     sent, received = mail.envelope, found.envelope
     assert found.content.read() == mail.content.read()
     assert [(each.type, each.data) for each in received.metadata.containers[1:]] == [
@@ -152,9 +119,9 @@ async def test_a_server_with_metadata_gets_the_containers_as_they_are(tmp_path):
 
 async def test_a_server_without_metadata_gets_the_trace_in_the_content(tmp_path):
     mail = sample("metadata of every type")
-    async with our_listener(tmp_path, disabled=("METADATA",)) as (relay, mails):
+    async with our_listener(tmp_path, disabled=("METADATA",)) as (relay, taken):
         await relay.emit(mail)
-        (found,) = mails.values()
+        (found,) = taken.mails.values()
     assert found.content.read() == relay_form(mail.envelope.metadata.containers, mail.content).read()
     assert found.content.read().endswith(mail.content.read())
 
@@ -162,9 +129,9 @@ async def test_a_server_without_metadata_gets_the_trace_in_the_content(tmp_path)
 async def test_parameters_of_dsn_go_on_where_they_are_known_and_nowhere_else(tmp_path):
     mail = sample("a thousand recipients")
     for disabled, kept in (((), 1), (("DSN",), 0)):
-        async with our_listener(tmp_path, disabled=disabled) as (relay, mails):
+        async with our_listener(tmp_path, disabled=disabled) as (relay, taken):
             await relay.emit(mail)
-            (found,) = mails.values()
+            (found,) = taken.mails.values()
         recipients = found.envelope.envelope.recipients
         assert [each.address for each in recipients] == [each.address for each in mail.envelope.envelope.recipients]
         assert {len(each.parameters) for each in recipients} == {kept}
@@ -179,11 +146,11 @@ async def test_parameters_of_dsn_go_on_where_they_are_known_and_nowhere_else(tmp
     ],
 )
 async def test_what_the_server_cannot_take_as_it_is_fails_for_good(tmp_path, disabled, name, status):
-    async with our_listener(tmp_path, disabled=disabled) as (relay, mails):
+    async with our_listener(tmp_path, disabled=disabled) as (relay, taken):
         mail = sample(name) if name != "plain" else a_mail(body="8BITMIME")
         with pytest.raises(PermanentFailure) as raised:
             await relay.emit(mail)
-        assert not mails
+        assert not taken.mails
     assert str(raised.value.status) == status
 
 
@@ -314,28 +281,6 @@ async def test_what_the_server_says_stays_one_line():
     async with server(answering({}, at_the_end=b"250 2.0.0 queued\x07 as \x1b[1mX\r\n")) as relay:
         receipt = await relay.emit(a_mail())
     assert receipt.location["reply"] == "250 2.0.0 queued? as ?[1mX"
-
-
-class Mailbox:
-    """What aiosmtpd was given."""
-
-    def __init__(self):
-        self.mails = []
-
-    async def handle_DATA(self, _server, _session, envelope):
-        self.mails.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
-        return "250 2.0.0 taken"
-
-
-@contextmanager
-def aiosmtpd():
-    mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port(), enable_SMTPUTF8=True)
-    controller.start()
-    try:
-        yield mailbox, controller.port
-    finally:
-        controller.stop()
 
 
 async def test_aiosmtpd_gets_the_mail_as_it_is():
