@@ -10,9 +10,11 @@ import typer
 from gateway import __version__
 from gateway.cli.check import check
 from gateway.cli.password import password
+from gateway.cli.replay import replay
 from gateway.cli.schema import schema
 from gateway.cli.send import send
 from gateway.cli.serve import serve
+from gateway.cli.spool import spool
 from gateway.cli.verify import verify
 
 __all__ = ["app", "main"]
@@ -24,8 +26,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, check, send, schema, verify, password):
+for command in (serve, check, send, replay, schema, verify, password):
     app.command()(command)
+app.add_typer(spool, name="spool")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it with the option's value

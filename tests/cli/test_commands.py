@@ -5,7 +5,7 @@ import pytest
 
 from gateway import __version__
 
-COMMANDS = ("check", "password", "schema", "send", "serve", "verify")
+COMMANDS = ("check", "password", "replay", "schema", "send", "serve", "spool", "verify")
 # What only some commands need, and takes long to import.
 SLOW = ("aioboto3", "aiokafka", "aiosmtpd", "asyncio", "boto3", "msgspec", "pydantic", "rich", "structlog")
 

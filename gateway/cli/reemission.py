@@ -1,0 +1,204 @@
+"""Giving mails that were accepted earlier to one connector, in its form and under their old ids.
+
+The connector is this command's own: nothing of a running gateway is touched. Emitting a mail twice is recognisable by
+its id, so whatever was interrupted is simply done again.
+"""
+
+import asyncio
+import random
+import resource
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from msgspec import Struct
+
+from gateway import plugins
+from gateway.config import ConfiguredConnector
+from gateway.connector import Connector, DeliveryFailure, DestinationClosed, TransientFailure
+from gateway.delivery import Destination
+from gateway.envelope import Mail
+from gateway.retries import FOR_EVER
+from gateway.spool.inspection import SpooledDelivery
+from gateway.threads import in_thread
+
+__all__ = ["ATTEMPTS", "Outcome", "Reemission", "UnavailableError", "opened", "reemit"]
+
+ATTEMPTS = 5
+
+_OPENING_SECONDS = 30
+_CLOSING_SECONDS = 10
+_LONGEST_DELAY_SECONDS = 60.0
+# So many mails in a row that it did not take, each tried as often as may be, are the destination's fault.
+_HOPELESS = 100
+
+
+class UnavailableError(Exception):
+    """The connector cannot be used. The text is one sentence for the operator."""
+
+
+class Reemission(Struct, frozen=True, kw_only=True):
+    """A mail to be emitted, and the deliveries that it stands for; or why there is none. Its content is given away."""
+
+    id: str
+    mail: Mail | None = None
+    problem: str = ""
+    deliveries: tuple[SpooledDelivery, ...] = ()
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of one: `failure` is empty when the destination holds the mail. `octets` are those of the content.
+
+    `is_hopeless` says that others fare no better, `is_transient` that it might fare better another time.
+    """
+
+    reemission: Reemission
+    octets: int = 0
+    failure: str = ""
+    is_transient: bool = False
+    is_hopeless: bool = False
+
+
+@asynccontextmanager
+async def opened(connectors: Mapping[str, ConfiguredConnector], name: str) -> AsyncIterator[Destination]:
+    """The connector `name`, built and opened with those that it refers to. Raises UnavailableError.
+
+    `connectors` are in building order, as a configuration has them.
+    """
+    needed = {name}
+    for each in reversed(tuple(connectors)):
+        if each in needed:
+            needed.update(connectors[each].settings.references())
+    built: dict[str, Connector] = {}
+    async with AsyncExitStack() as running:
+        for each, configured in connectors.items():
+            if each in needed:
+                built[each] = _build(configured, built)
+                running.push_async_callback(_close, built[each])
+                await _open(each, built[each])
+        settings, connector_type = connectors[name].settings, connectors[name].type
+        yield Destination(
+            built[name],
+            name=name,
+            metadata=settings.metadata,
+            deadline_seconds=settings.deadline_seconds,
+            max_in_flight=connector_type.max_in_flight,
+            retries=connector_type.retries,
+        )
+
+
+async def reemit(
+    reemissions: Iterator[Reemission], destination: Destination, *, attempts: int
+) -> AsyncGenerator[list[Outcome], None]:
+    """Emit them, as many at a time as the destination takes, and give back what became of them, some at a time.
+
+    A transient failure is tried again until there were so many attempts. Mails of one ordering key go one after
+    another. Ends early where the destination takes nothing. The iterator is read in another thread, never while this
+    generator stands at a `yield`; what it raises comes through.
+    """
+    places = min(destination.max_in_flight, _files_at_once())
+    running: set[asyncio.Task[Outcome]] = set()
+    last_of_key: dict[bytes, asyncio.Task[Outcome]] = {}
+    failed_in_a_row = 0
+    ended = False
+    try:
+        while running or not ended:
+            while not ended and len(running) < places:
+                reemission = await in_thread(lambda _: next(reemissions, None))
+                if reemission is None:
+                    ended = True
+                    break
+                key = destination.ordering_key(reemission.mail) if reemission.mail else None
+                before = last_of_key.get(key) if key is not None else None
+                task = asyncio.create_task(_emit(reemission, destination, attempts, before))
+                running.add(task)
+                if key is not None:
+                    last_of_key[key] = task
+            if not running:
+                break
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            last_of_key = {key: task for key, task in last_of_key.items() if not task.done()}
+            outcomes = [task.result() for task in done]
+            yield outcomes
+            for outcome in outcomes:
+                failed_in_a_row = failed_in_a_row + 1 if outcome.is_transient else 0
+                ended = ended or outcome.is_hopeless
+            ended = ended or failed_in_a_row >= _HOPELESS
+    finally:
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+
+async def _emit(
+    reemission: Reemission, destination: Destination, attempts: int, before: asyncio.Task[Outcome] | None
+) -> Outcome:
+    mail = reemission.mail
+    if mail is None:
+        return Outcome(reemission=reemission, failure=reemission.problem)
+    try:
+        if before is not None:
+            await asyncio.wait([before])
+        return await _deliver(reemission, mail, destination, attempts)
+    finally:
+        mail.content.close()
+
+
+async def _deliver(reemission: Reemission, mail: Mail, destination: Destination, attempts: int) -> Outcome:
+    attempt = 1
+    while True:
+        try:
+            await destination.deliver(mail)
+        except TransientFailure as failure:
+            if attempt >= attempts:
+                return _failed(reemission, failure)
+            delay = FOR_EVER.delay_seconds(attempt, spread=random.random()) or 0.0  # noqa: S311  # spreads load
+            await asyncio.sleep(max(delay, min(failure.retry_after_seconds, _LONGEST_DELAY_SECONDS)))
+            attempt += 1
+        except DeliveryFailure as failure:
+            return _failed(reemission, failure)
+        else:
+            return Outcome(reemission=reemission, octets=mail.content.size)
+
+
+def _failed(reemission: Reemission, failure: DeliveryFailure) -> Outcome:
+    return Outcome(
+        reemission=reemission,
+        failure=f"{failure.status} {failure.cause}",
+        is_transient=isinstance(failure, TransientFailure),
+        is_hopeless=isinstance(failure, DestinationClosed),
+    )
+
+
+def _build(configured: ConfiguredConnector, built: Mapping[str, Connector]) -> Connector:
+    settings = configured.settings
+    try:
+        return plugins.build(configured.type, settings, {name: built[name] for name in settings.references()})
+    except plugins.ConnectorUnavailableError as error:
+        raise UnavailableError(f'connector "{settings.name}": {error}') from error
+
+
+async def _open(name: str, connector: Connector) -> None:
+    try:
+        async with asyncio.timeout(_OPENING_SECONDS):
+            await connector.open()
+    except DeliveryFailure as failure:
+        raise UnavailableError(f'connector "{name}" cannot be opened: {failure.cause}') from failure
+    except TimeoutError as error:
+        raise UnavailableError(f'connector "{name}" did not open within {_OPENING_SECONDS} seconds') from error
+
+
+async def _close(connector: Connector) -> None:
+    try:
+        async with asyncio.timeout(_CLOSING_SECONDS):
+            await connector.close()
+    except TimeoutError:
+        # Everything that it was given has its outcome; the process ends now, and with it whatever hangs.
+        return
+
+
+def _files_at_once() -> int:
+    """How many contents may be open: each is a file. The hard limit is what the administrator means."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(1, min(hard, 1_000_000) // 4)

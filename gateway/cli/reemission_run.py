@@ -1,0 +1,157 @@
+"""Running a re-emission in front of an operator: progress, each failure with its id, and what it came to."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from itertools import groupby
+from pathlib import Path
+
+from msgspec import Struct
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gateway import archive, plugins
+from gateway.app.logs import log_to
+from gateway.cli.reemission import Outcome, Reemission, UnavailableError, opened, reemit
+from gateway.cli.terminal import printable
+from gateway.codec import CodecError
+from gateway.config import ConfiguredConnector
+from gateway.spool.content_files import is_intact
+from gateway.spool.inspection import DamagedRowError, Inspection, Selection, SpooledDelivery
+from gateway.threads import in_thread
+
+__all__ = ["Tally", "archive_at", "archived", "run", "spooled", "working"]
+
+# Nobody waits for an answer, so a slow disk may take its time.
+_EXPORT_SECONDS = 540.0
+
+
+class Tally(Struct, kw_only=True):
+    """What it came to. `ended` is false where it was interrupted."""
+
+    mails: int = 0
+    delivered: int = 0
+    failed: int = 0
+    octets: int = 0
+    removed: int = 0
+    ended: bool = False
+
+
+def working(total: int | None, what: str) -> Progress:
+    """A progress bar on standard error, where somebody watches, with one task; a `total` of None is not known."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress.add_task(what, total=total)
+    return progress
+
+
+def run(
+    reemissions: Iterator[Reemission],
+    connectors: Mapping[str, ConfiguredConnector],
+    name: str,
+    *,
+    attempts: int,
+    total: int | None,
+    what: str,
+    remove: Callable[[Sequence[SpooledDelivery]], int] | None = None,
+) -> Tally:
+    """Emit all to the connector `name` and say on standard error what fails.
+
+    `remove` takes deliveries out of the spool that are delivered now. Raises UnavailableError, and what the iterator
+    and `remove` raise. An interruption (SIGINT) ends it in order, and leaves `ended` false.
+    """
+    tally = Tally()
+
+    async def go() -> None:
+        async with opened(connectors, name) as destination:
+            with working(total, what) as progress:
+                async with aclosing(reemit(reemissions, destination, attempts=attempts)) as results:
+                    async for outcomes in results:
+                        for outcome in outcomes:
+                            _count(tally, outcome, progress)
+                        delivered = [each for o in outcomes if not o.failure for each in o.reemission.deliveries]
+                        if remove is not None and delivered:
+                            tally.removed += await in_thread(lambda _, these=delivered: remove(these))  # type: ignore[misc]
+        tally.ended = True
+
+    with closing(log_to(sys.stderr)):
+        try:
+            asyncio.run(go())
+        except KeyboardInterrupt:
+            tally.ended = False
+    return tally
+
+
+def spooled(inspection: Inspection, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
+    """The mails of the deliveries that are meant, each once: `whole`, or with the recipients of these deliveries."""
+    for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: delivery.message):
+        deliveries = tuple(group)
+        id_ = deliveries[0].id
+        problem = next((each.problem for each in deliveries if each.problem), "")
+        if problem:
+            yield Reemission(id=id_, problem=problem, deliveries=deliveries)
+            continue
+        try:
+            mail = inspection.mail(id_)
+        except DamagedRowError as error:
+            yield Reemission(id=id_, problem=str(error), deliveries=deliveries)
+            continue
+        # What is gone was delivered since it was listed.
+        if mail is not None:
+            if not whole:
+                mail = mail.for_recipients(sorted({place for each in deliveries for place in each.positions}))
+            yield Reemission(id=id_, mail=mail, deliveries=deliveries)
+
+
+def archived(root: Path, *, since: str, until: str) -> Iterator[Reemission]:
+    """The mails of an archive from one day to another, both included: `2026/11/21`, or "" for any.
+
+    Raises OSError where the archive cannot be listed.
+    """
+    for marker in archive.mails(root):
+        day = str(marker.parent.relative_to(root))
+        if (since and day < since) or (until and day > until):
+            continue
+        try:
+            yield _verified(marker)
+        except CodecError as error:
+            yield Reemission(id=marker.stem, problem=f"the envelope cannot be read: {error}")
+        except OSError as error:
+            yield Reemission(id=marker.stem, problem=f"{error.filename or marker} cannot be read: {error.strerror}")
+
+
+def archive_at(path: Path) -> ConfiguredConnector:
+    """The connector that writes an archive at `path`. Raises UnavailableError where it is not installed."""
+    try:
+        found = plugins.find("directory")
+    except (LookupError, plugins.ConnectorUnavailableError) as error:
+        raise UnavailableError(f"the directory connector, which writes archives, cannot be used: {error}") from error
+    settings = found.settings(name="export", type="directory", path=path, deadline_seconds=_EXPORT_SECONDS)
+    return ConfiguredConnector(type=found, settings=settings)
+
+
+def _verified(marker: Path) -> Reemission:
+    mail = archive.read(marker)
+    stored = mail.envelope.message.flattened or mail.envelope.message
+    if is_intact(mail.content, stored.sha256):
+        return Reemission(id=mail.envelope.id, mail=mail)
+    mail.content.close()
+    return Reemission(id=marker.stem, problem="the content was changed: its SHA-256 is not the envelope's")
+
+
+def _count(tally: Tally, outcome: Outcome, progress: Progress) -> None:
+    tally.mails += 1
+    tally.octets += outcome.octets
+    if outcome.failure:
+        tally.failed += 1
+        progress.console.print(
+            printable(f"mailsluice: {outcome.reemission.id}: {outcome.failure}"),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        tally.delivered += 1
+    progress.advance(progress.task_ids[0], max(1, len(outcome.reemission.deliveries)))

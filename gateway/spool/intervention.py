@@ -1,0 +1,121 @@
+"""What an operator does to a spool beside its owner: lets deliveries be tried again, resumes connectors, removes.
+
+A few hundred deliveries are changed in one transaction, so that the database is never held for long. Whatever was
+changed by somebody else since it was looked at is left alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from msgspec import Struct
+
+from gateway.spool import operations
+from gateway.spool.entry import Settlement, State
+from gateway.spool.inspection import DamagedRowError, Inspection, SpooledDelivery
+
+__all__ = ["Retried", "remove", "resume", "retry"]
+
+_AT_ONCE = 200
+_RETRIABLE = (State.DEAD, State.WAITING, State.QUARANTINED)
+# Due as if there had been no attempt: in its old place, and whatever the clock of the gateway's process says.
+_RETRY = (
+    "UPDATE delivery SET state = 'waiting', due = min(?1, ?2), attempts = 0"
+    " WHERE message = ?3 AND connector = ?4 AND state = ?5"
+    " AND EXISTS (SELECT 1 FROM message WHERE number = ?3 AND id = ?6)"
+)
+_IS_THERE = (
+    "SELECT 1 FROM delivery d JOIN message m ON m.number = d.message WHERE m.id = ? AND d.connector = ? AND d.state = ?"
+)
+
+
+class Retried(Struct, frozen=True, kw_only=True):
+    """What became of some deliveries that were to be tried again.
+
+    `refused` are those that are damaged, each with the reason; `left` counts those that were not to be changed: under
+    way just now, behind another of their ordering key, or changed meanwhile.
+    """
+
+    retried: int
+    left: int
+    refused: tuple[tuple[SpooledDelivery, str], ...] = ()
+
+
+def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery], *, now: float) -> Iterator[Retried]:
+    """Let deliveries be tried again at once, from the beginning of their schedules; says so after each few hundred.
+
+    Dead letters and waiting deliveries are. One in quarantine is when all of its mail is as it was stored. Raises
+    SpoolError; what was said until then is done.
+    """
+    rest = iter(deliveries)
+    while some := list(islice(rest, _AT_ONCE)):
+        refused: list[tuple[SpooledDelivery, str]] = []
+        wanted: list[SpooledDelivery] = []
+        for delivery in some:
+            if problem := _problem(inspection, delivery):
+                refused.append((delivery, problem))
+            elif delivery.state in _RETRIABLE:
+                wanted.append(delivery)
+        retried = 0
+        with _transaction(inspection):
+            for each in wanted:
+                inspection.connection.execute(
+                    _RETRY, (now, each.accepted_at, each.message, each.connector, each.state, each.id)
+                )
+                retried += inspection.connection.changes()
+        yield Retried(retried=retried, left=len(some) - retried - len(refused), refused=tuple(refused))
+
+
+def resume(inspection: Inspection, connectors: Iterable[str]) -> tuple[str, ...]:
+    """Let connectors have mail again that were paused; returns which of these were. Raises SpoolError."""
+    resumed = []
+    with _transaction(inspection):
+        for name in connectors:
+            inspection.connection.execute("DELETE FROM paused WHERE connector = ?", (name,))
+            if inspection.connection.changes():
+                resumed.append(name)
+    return tuple(resumed)
+
+
+def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int:
+    """Take deliveries out of the spool that stand as they stood, and say how many. Raises SpoolError.
+
+    A message goes with its last delivery.
+    """
+    removed = 0
+    files: list[str] = []
+    with _transaction(inspection):
+        for each in deliveries:
+            if not list(inspection.connection.execute(_IS_THERE, (each.id, each.connector, each.state))):
+                continue
+            settlement = Settlement(message=each.message, connector=each.connector, state=State.DELIVERED)
+            files += operations.settle(inspection.connection, settlement).files
+            removed += 1
+    for id_ in files:
+        inspection.remove_content(id_)
+    return removed
+
+
+def _problem(inspection: Inspection, delivery: SpooledDelivery) -> str:
+    """What is wrong with a delivery; empty for nothing. Content is looked at where there was reason to doubt it."""
+    if delivery.state != State.QUARANTINED or delivery.problem:
+        return delivery.problem
+    try:
+        mail = inspection.mail(delivery.id)
+    except DamagedRowError as error:
+        return str(error)
+    if mail is not None:
+        mail.content.close()
+    return ""
+
+
+@contextmanager
+def _transaction(inspection: Inspection) -> Iterator[None]:
+    with inspection.translating():
+        inspection.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            inspection.connection.execute("COMMIT")
+        finally:
+            if inspection.connection.in_transaction:
+                inspection.connection.execute("ROLLBACK")
