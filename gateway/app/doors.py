@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from gateway import ingress
 from gateway.app.failure import StartError
 from gateway.app.listeners import listen, listener_settings
+from gateway.app.process import max_connections
 from gateway.config import Config, Listener, TcpBind
 from gateway.delivery import Routes
-from gateway.ingress import ListenerSettings
+from gateway.ingress import Admission, ListenerSettings
 
 __all__ = ["Change", "Doors"]
 
@@ -25,10 +26,16 @@ class Change:
 
 
 class Doors:
-    """Where mail comes in, by address."""
+    """Where mail comes in, by address. All share what the process can take."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
         self._listeners: Mapping[str, ingress.Listener] = {}
+        self._admission = Admission(
+            config.gateway.spool,
+            largest_message=_largest_message(config),
+            min_free_percent=_min_free_percent(config),
+            max_connections=max_connections(),
+        )
 
     async def open(self, config: Config, routes: Routes) -> Change:
         """Have the listeners of this configuration, and no others; those closed are for the caller to stop.
@@ -42,7 +49,7 @@ class Doors:
         try:
             for address, (configured, settings) in wanted.items():
                 if address not in self._listeners:
-                    opened[address] = ingress.Listener(settings, routes)
+                    opened[address] = ingress.Listener(settings, routes, self._admission)
                     lines += [
                         f"{configured.protocol.upper()} on {place} ({configured.name})"
                         for place in await _listen(configured, opened[address])
@@ -54,6 +61,7 @@ class Doors:
         kept = {address: listener for address, listener in self._listeners.items() if address in wanted}
         for address, listener in kept.items():
             listener.replace(wanted[address][1], routes)
+        self._admission.replace(largest_message=_largest_message(config), min_free_percent=_min_free_percent(config))
         closed = tuple(listener for address, listener in self._listeners.items() if address not in wanted)
         self._listeners = kept | opened
         return Change(opened=tuple(lines), closed=closed)
@@ -63,6 +71,16 @@ class Doors:
         async with asyncio.TaskGroup() as stopping:
             for listener in self._listeners.values():
                 stopping.create_task(listener.stop(seconds=seconds))
+
+
+def _largest_message(config: Config) -> int:
+    return max((listener.max_message_bytes for listener in config.listeners), default=0)
+
+
+def _min_free_percent(config: Config) -> float:
+    # What is not spooled stays no longer than its session.
+    spools = any(route.accept == "spooled" for route in config.routes)
+    return config.gateway.spool_min_free_percent if spools else 0.0
 
 
 def _address(listener: Listener) -> str:

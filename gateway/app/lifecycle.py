@@ -57,7 +57,7 @@ async def run(config: Config, reread: Callable[[], Config]) -> None:
         running.push_async_callback(spool.close)
         engine = Engine(spool)
         generation = await bring_up(config, engine)
-        gateway = _Gateway(engine, Doors(), generation)
+        gateway = _Gateway(engine, Doors(config), generation)
         running.push_async_callback(gateway.drain, signals)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)

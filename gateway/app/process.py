@@ -5,7 +5,10 @@ import os
 import resource
 from collections.abc import Callable
 
-__all__ = ["allow_connections", "event_loop", "occupy_standard_descriptors"]
+__all__ = ["allow_connections", "event_loop", "max_connections", "occupy_standard_descriptors"]
+
+_FEWEST_RESERVED = 32
+_AS_GOOD_AS_INFINITE = 1 << 20
 
 
 def occupy_standard_descriptors() -> None:
@@ -19,12 +22,25 @@ def occupy_standard_descriptors() -> None:
 
 
 def allow_connections() -> None:
-    """Have as many descriptors as the administrator grants: each connection is one.
+    """Have as many descriptors as the administrator grants: each connection needs some.
 
     The soft limit is 1024 on many systems, for programs that use select(2); the hard limit is what is meant.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def max_connections() -> int:
+    """How many connections the descriptors of this process are enough for.
+
+    Each may need two, its own and that of the file which holds a large content. A quarter of all is kept for the rest:
+    the files of the spool and of its mail under delivery, the sockets and files of the connectors, the log. Some 20 are
+    in use before anything happens, so it is 32 at least.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        limit = _AS_GOOD_AS_INFINITE
+    return max(1, (limit - max(_FEWEST_RESERVED, limit // 4)) // 2)
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

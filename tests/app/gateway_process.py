@@ -38,7 +38,15 @@ def run(*arguments: str | Path, folder: Path, prelude: str = "", text: str = "")
 class GatewayProcess:
     """A running gateway: ready on entry, gone on exit. `addresses` has each listener's by its name."""
 
-    def __init__(self, *arguments: str | Path, folder: Path, prelude: str = "") -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        folder: Path,
+        prelude: str = "",
+        seconds: float = _SECONDS,
+        quiet: bool = False,
+    ) -> None:
+        """`seconds` is the longest it may live; with `quiet` what it says once it is ready is not kept."""
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *arguments],
             cwd=folder,
@@ -47,9 +55,10 @@ class GatewayProcess:
             text=True,
         )
         # Whatever goes wrong, no read of its output lasts for ever.
-        self._watchdog = threading.Timer(_SECONDS, self._process.kill)
+        self._watchdog = threading.Timer(seconds, self._process.kill)
         self._watchdog.daemon = True
         self._watchdog.start()
+        self._quiet = quiet
         self.output: list[str] = []
         self.addresses: dict[str, str] = {}
 
@@ -57,6 +66,8 @@ class GatewayProcess:
         for line in self.read_until("mailsluice ready"):
             if match := _ADDRESS.fullmatch(line):
                 self.addresses[match["name"]] = match["address"]
+        if self._quiet:
+            threading.Thread(target=self._read_on, daemon=True).start()
         return self
 
     def __exit__(
@@ -65,6 +76,15 @@ class GatewayProcess:
         self._process.kill()
         self._process.communicate()
         self._watchdog.cancel()
+
+    def _read_on(self) -> None:
+        assert self._process.stderr is not None
+        for _ in self._process.stderr:
+            pass
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def address(self, name: str) -> tuple[str, int]:
         host, _, port = self.addresses[name].rpartition(":")
