@@ -148,17 +148,17 @@ def _delivery_status(envelope: Envelope, recipients: Sequence[Recipient], report
     ]
     if id_ := envelope_id(envelope.envelope.mail_from):
         fields.insert(0, field("Original-Envelope-Id", id_))
+    outcome = [field("Action", report.action), field("Status", str(report.status))]
+    if report.reason:
+        # Not of the type smtp: that is for replies of a mail server.
+        outcome.append(field("Diagnostic-Code", f"x-mailsluice; {report.reason}"))
+    outcome.append(field("Final-Log-ID", envelope.id))
     for recipient in recipients:
         fields.append(b"\r\n")
         if original := original_recipient(recipient):
             fields.append(field("Original-Recipient", original))
         fields.append(field("Final-Recipient", final_recipient(recipient.address.raw)))
-        fields.append(field("Action", report.action))
-        fields.append(field("Status", str(report.status)))
-        if report.reason:
-            # Not of the type smtp: that is for replies of a mail server.
-            fields.append(field("Diagnostic-Code", f"x-mailsluice; {report.reason}"))
-        fields.append(field("Final-Log-ID", envelope.id))
+        fields += outcome
     return Part("message/delivery-status", "7bit", b"".join(fields))
 
 

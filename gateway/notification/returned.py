@@ -4,6 +4,7 @@ Either is the flattened form, so that the way the mail took can be seen.
 """
 
 import base64
+import re
 
 from msgspec import Struct
 
@@ -16,8 +17,9 @@ __all__ = ["Part", "is_lines", "returned_headers", "returned_mail"]
 
 # A sender that sent more has a copy, and the next hop its limit.
 _MOST_OCTETS = 1024 * 1024
-# RFC 5322 §2.1.1
-_LINE_OCTETS = 998
+# RFC 5322 §2.1.1. Two patterns, of which the second is looked for only where its line feed is.
+_LONG_FIRST_LINE = re.compile(rb"[^\r\n]{999}")
+_LONG_LINE = re.compile(rb"\n[^\r\n]{999}")
 
 
 class Part(Struct, frozen=True):
@@ -64,11 +66,12 @@ def returned_headers(mail: Mail, *, utf8: bool) -> Part:
 
 def is_lines(octets: bytes) -> bool:
     """Whether any server takes this as the lines of a mail: no bare CR or LF, no NUL, no line above 998 octets."""
-    lines = octets.split(b"\r\n")
+    line_ends = octets.count(b"\r\n")
     return (
-        octets.count(b"\r") == octets.count(b"\n") == len(lines) - 1
+        octets.count(b"\r") == octets.count(b"\n") == line_ends
         and b"\0" not in octets
-        and max(map(len, lines)) <= _LINE_OCTETS
+        and not _LONG_FIRST_LINE.match(octets)
+        and not _LONG_LINE.search(octets)
     )
 
 

@@ -170,7 +170,18 @@ def test_a_long_header_line_is_encoded():
 
 @pytest.mark.parametrize(
     ("octets", "expected"),
-    [(b"", True), (b"\r\n", True), (b"a", True), (b"\r\n\r\n", True), (b"\n\r", False), (b"\r\r\n", False)],
+    [
+        (b"", True),
+        (b"\r\n", True),
+        (b"a", True),
+        (b"\r\n\r\n", True),
+        (b"\n\r", False),
+        (b"\r\r\n", False),
+        (b"x" * 998 + b"\r\n", True),
+        (b"x" * 999, False),
+        (b"\r\n" + b"x" * 998, True),
+        (b"\r\n" + b"x" * 999 + b"\r\n", False),
+    ],
 )
 def test_lines_are_what_crlf_ends(octets, expected):
     assert is_lines(octets) == expected
