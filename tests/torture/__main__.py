@@ -90,7 +90,7 @@ def _round(round_: Round, seed: str, servers: Servers) -> Result:
             sizes=LONG_SIZES,
         )
     except Exception as error:  # noqa: BLE001  # whatever it is, the other rounds go on
-        return Result(round_, Verdict(), f"FAILED ({again})\n{error!r}")
+        return Result(round_, Verdict(), f"FAILED ({again})\n{type(error).__name__}: {error}")
     if not verdict.is_clean:
         return Result(round_, verdict, f"FAILED ({again})\n{verdict}")
     shutil.rmtree(folder)

@@ -44,7 +44,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is wrong, in sentences, and how much there was. `duplicates` counts the explained ones as well."""
+    """What is wrong, in sentences, and how much there was. `duplicates` counts mails, the explained ones as well."""
 
     lost: tuple[str, ...] = ()
     corrupt: tuple[str, ...] = ()
@@ -182,15 +182,17 @@ class _Bench:
                 self.refused.append(f"{name}: {recipient} was answered {outcomes[recipient].code}")
 
     def _judge_duplicates(self, sink: str, record: Record, found: Sequence[Delivered]) -> None:
+        again = 0
         for recipient in record.attempt.recipients:
             times = sorted(mail.at for mail in found if recipient in mail.recipients)
+            again = max(again, len(times) - 1)
             for earlier, later in pairwise(times):
-                self.duplicates += 1
                 from_, to = earlier - _NOTED_WITHIN_SECONDS, min(later, earlier + _SETTLED_WITHIN_SECONDS)
                 if not any(from_ <= fault <= to for fault in self.faults):
                     self.unexplained_duplicates.append(
                         f"{sink} got it again after {later - earlier:.3f} s without a fault ({_described(record)})"
                     )
+        self.duplicates += again
 
     def _refusal_is_for_all_sinks(self, record: Record, recipient: str) -> bool:
         # An SMTP client gets one reply for all recipients; an LMTP client has the recipient's own (RFC 2033 §4.2).

@@ -17,18 +17,18 @@ LANES = 2
 
 
 @pytest.mark.parametrize(
-    ("name", "kills"), [("directory delivered", 80), ("directory spooled", 100), ("http spooled", 80)]
+    ("name", "kills"), [("directory delivered", 80), ("directory spooled", 120), ("http spooled", 80)]
 )
 def test_what_was_acknowledged_survives_kills(tmp_path: Path, name: str, kills: int):
     survive(name, tmp_path, kills)
 
 
 def test_what_was_acknowledged_reaches_a_bucket(tmp_path: Path, s3_server):
-    survive("s3 spooled", tmp_path, 20, Servers(s3=s3_server))
+    survive("s3 spooled", tmp_path, 10, Servers(s3=s3_server))
 
 
 def test_what_was_acknowledged_reaches_a_topic(tmp_path: Path, kafka):
-    survive("kafka spooled", tmp_path, 20, Servers(kafka=kafka))
+    survive("kafka spooled", tmp_path, 10, Servers(kafka=kafka))
 
 
 def survive(name: str, root: Path, kills: int, servers: Servers | None = None) -> None:
