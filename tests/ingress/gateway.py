@@ -166,10 +166,10 @@ class Client:
 
 
 @asynccontextmanager
-async def gateway(listener_settings: ListenerSettings, connector=None) -> AsyncIterator[Gateway]:
+async def gateway(listener_settings: ListenerSettings, connector=None, admission=None) -> AsyncIterator[Gateway]:
     """A listener that is stopped at the end."""
     memory = connector or MemoryConnector()
-    listener = Listener(listener_settings, routes_to(memory))
+    listener = Listener(listener_settings, routes_to(memory), admission)
     ((_, port),) = await listener.listen_tcp("127.0.0.1", 0)
     running = Gateway(listener, memory, port)
     try:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+import structlog
 
 from gateway.ingress.acceptor import Acceptor
 from gateway.smtp import Limits
@@ -110,3 +111,46 @@ async def test_a_client_that_comes_during_the_drain_is_sent_away(tmp_path):
         acceptor.close()
         client.send(b"QUIT\r\n")
         await stopping
+
+
+async def test_the_end_comes_within_its_time_also_with_a_client_that_does_not_read(tmp_path, clock):
+    async with gateway(settings(tmp_path, limits=Limits(message_octets=1000, junk=10**9))) as running:
+        client = await running.open()
+        client.writer.transport.pause_reading()
+        client.send(HELLO, b"HELP\r\n" * 100_000)
+        await running.until(lambda: running.sessions == 1 and running.session()._output_blocked)
+        stopping = asyncio.create_task(running.listener.stop(seconds=30))
+        await running.until(lambda: running.session()._draining)
+        await clock.advance(28.6)
+        await clock.advance(1.1)
+        async with asyncio.timeout(5):
+            await stopping
+        client.writer.transport.abort()
+
+
+async def test_a_second_request_to_stop_makes_it_sooner(tmp_path):
+    async with gateway(settings(tmp_path)) as running, await running.connect() as client:
+        running.memory.hold()
+        client.send(HELLO, ENVELOPE, b"BDAT 2 LAST\r\n\r\n")
+        await running.memory.entered.acquire()
+        assert await client.codes(count=3) == [250] * 3
+        patient = asyncio.create_task(running.listener.stop(seconds=600))
+        await running.until(lambda: running.session()._draining)
+        async with asyncio.timeout(5):
+            await running.listener.stop(seconds=0)
+            assert await client.rest() == SHUTTING_DOWN
+            await patient
+        assert (running.mails, running.memory.in_flight) == ([], 0)
+
+
+async def test_a_delivery_that_is_cut_off_has_its_line_in_the_log(tmp_path):
+    with structlog.testing.capture_logs() as lines:
+        async with gateway(settings(tmp_path)) as running, await running.connect() as client:
+            running.memory.hold()
+            client.send(HELLO, ENVELOPE, b"BDAT 2 LAST\r\n\r\n")
+            await running.memory.entered.acquire()
+            await running.listener.stop(seconds=0)
+    (line,) = (line for line in lines if line["event"] == "mail")
+    assert (line["replies"], line["receipts"], line["size"]) == (["421 4.3.2"], {}, 2)
+    assert line["recipients"] == ["a@example.org"]
+    assert len(line["id"]) == 26

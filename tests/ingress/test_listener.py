@@ -73,3 +73,31 @@ async def test_a_slow_reader_gets_everything_in_order(tmp_path):
         assert replies[-1] == b"221 2.0.0 goodbye"
         assert sum(line.startswith(b"214 ") for line in replies) == count
         assert running.contents == [b"\r\n"]
+
+
+async def test_new_settings_and_routes_are_those_of_who_connects_from_then_on(tmp_path):
+    other = MemoryConnector()
+    async with gateway(settings(tmp_path)) as running, await running.connect() as old:
+        assert await old.codes(HELLO, ENVELOPE, count=3) == [250] * 3
+        changed = settings(tmp_path, limits=Limits(message_octets=70_000), max_connections=2)
+        running.listener.replace(changed, routes_to(other))
+        async with await running.open() as new:
+            assert (await new.reply())[0].startswith("220 ")
+            new.send(HELLO)
+            assert "250-SIZE 70000" in await new.reply()
+            assert await new.codes(ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=3) == [250] * 3
+            async with await running.open() as third:
+                assert await third.reply() == ["421 4.3.2 too many connections, try again later"]
+        # Also the mail that this session begins next.
+        assert await old.codes(b"BDAT 2 LAST\r\n\r\n", ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=4) == [250] * 4
+        assert (len(running.mails), len(other.mails)) == (2, 1)
+
+
+async def test_fewer_connections_than_there_are_end_none(tmp_path):
+    async with gateway(settings(tmp_path)) as running:
+        clients = [await running.connect() for _ in range(3)]
+        running.listener.replace(settings(tmp_path, max_connections=1), running.listener._routes)
+        for client in clients:
+            assert await client.codes(MAIL, count=4) == [250] * 4
+        async with await running.open() as another:
+            assert (await another.reply())[0].startswith("421 ")

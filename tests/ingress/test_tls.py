@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.ingress.admission import Admission
 from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, settings
 
 EVIL = b"MAIL FROM:<evil@example.net>\r\n"
@@ -142,3 +143,37 @@ async def test_plain_smtp_goes_on_beside_a_failed_handshake(tmp_path, server_tls
         assert await bad.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
         bad.send(b"\x80garbage" * 100)
         assert await good.codes(HELLO, ENVELOPE, b"BDAT 2 LAST\r\n\r\n", count=4) == [250] * 4
+
+
+async def test_who_is_refused_where_tls_comes_first_reads_nothing_in_clear(tmp_path, server_tls):
+    full = Admission(tmp_path, largest_message=1000, max_connections=0)
+    listener = settings(tmp_path, tls=server_tls, implicit_tls=True, max_connections=1)
+    async with gateway(listener) as running, await running.open(), await running.open() as second:
+        assert await second.rest() == b""
+    async with gateway(listener, admission=full) as running, await running.open() as client:
+        assert await client.rest() == b""
+
+
+async def test_who_is_cut_off_in_a_handshake_reads_nothing_in_clear(tmp_path, server_tls):
+    async with (
+        gateway(settings(tmp_path, tls=server_tls, implicit_tls=True)) as running,
+        await running.open() as client,
+    ):
+        await running.until(lambda: running.sessions == 1)
+        await running.listener.stop(seconds=0)
+        assert not await rest_or_reset(client)
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        await running.listener.stop(seconds=0)
+        assert not await rest_or_reset(client)
+
+
+async def test_under_tls_the_last_words_are_said(tmp_path, server_tls, client_tls):
+    async with gateway(settings(tmp_path, tls=server_tls, implicit_tls=True)) as running:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", running.port, ssl=client_tls, server_hostname="localhost"
+        )
+        async with Client(reader, writer) as client:
+            assert await client.code() == 220
+            await running.listener.stop(seconds=5)
+            assert await client.rest() == b"421 4.3.2 shutting down, try again later\r\n"
