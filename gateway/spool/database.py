@@ -2,27 +2,35 @@
 
 Durability is SQLite's: a write-ahead log, synced at every commit (`synchronous=FULL`). Whatever the log holds when the
 database is opened is first copied into the database and synced there: after a failed sync the system may show pages
-that the disk does not have, and commits that came after such pages would be lost with them.
+that the disk does not have, and commits that came after such pages would be lost with them. For the same reason a
+connection that has failed is closed as it is (`abandon`), and its log left to the next one.
 """
 
+import os
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 
+from gateway.spool.directories import sync_directory
 from gateway.spool.lock import SpoolError
 
-__all__ = ["FORMAT", "connect", "open_database"]
+__all__ = ["FORMAT", "PAGE_OCTETS", "abandon", "connect", "find_damage", "open_database"]
 
 # "MSLP"
 _APPLICATION_ID = 0x4D534C50
-FORMAT = 1
 
+PAGE_OCTETS = 4096
 _BUSY_MILLISECONDS = 10_000
 _CACHE_KIBIBYTES = 16_384
+_STEPS_OF_A_CHECK = 10_000
+_LOG_OCTETS = 16 * 1024 * 1024
 
+# Numbers are never given again (AUTOINCREMENT): what is said late about a message that is gone must not hit another.
 _TABLES = """
 CREATE TABLE message (
-    number INTEGER PRIMARY KEY,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     accepted_at REAL NOT NULL,
     size INTEGER NOT NULL,
@@ -53,20 +61,34 @@ CREATE TABLE paused (
 ) WITHOUT ROWID;
 """
 
+# From each format to the next, the first from nothing. A database of an older format goes through those that it lacks,
+# in one transaction: a crash in the middle leaves it as it was.
+_STEPS = (_TABLES,)
+FORMAT = len(_STEPS)
+
 
 def open_database(path: Path) -> apsw.Connection:
     """The database at `path`, for its owner; made where there is none.
 
-    Raises SpoolError for a file that is no spool or of a newer format, and apsw.Error for what SQLite says.
+    Raises SpoolError for a file that is no spool or of a newer format, OSError, and apsw.Error for what SQLite says.
     """
-    connection = apsw.Connection(str(path))
+    if not path.exists():
+        # SQLite would let others read it, where the directory does; its further files take after this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        sync_directory(path.parent)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        # First of all: nothing is done to a file that is none of ours.
+        older = _format(connection, path) < FORMAT
         _configure(connection)
-        with connection:
+        if older:
             _migrate(connection, path)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # On a full disk the log is left as it is: it holds the mail as well.
+        with suppress(apsw.FullError):
+            connection.wal_checkpoint()
     except BaseException:
-        connection.close(force=True)
+        abandon(connection)
         raise
     return connection
 
@@ -77,40 +99,69 @@ def connect(path: Path) -> apsw.Connection:
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         connection.execute("PRAGMA synchronous = FULL")
-        current = _is_current(connection, path)
+        older = _format(connection, path) < FORMAT
     except BaseException:
         connection.close(force=True)
         raise
-    if not current:
+    if older:
         connection.close()
         raise SpoolError(f"{path} was left by an older version; start the gateway once, which brings it up to date")
     return connection
 
 
+def abandon(connection: apsw.Connection) -> None:
+    """Close a connection that has failed: nothing is copied out of the log, nor is the log removed."""
+    with suppress(apsw.Error):
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close(force=True)
+
+
+def find_damage(path: Path, abandoned: threading.Event) -> str:
+    """What SQLite finds wrong in the whole database beside its owner, empty for nothing.
+
+    It takes a while, and ends soon after `abandoned` is set. Raises SpoolError, and apsw.Error for what is no damage.
+    """
+    try:
+        with closing(connect(path)) as connection:
+            connection.set_progress_handler(abandoned.is_set, _STEPS_OF_A_CHECK)
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+            ((found,),) = connection.execute("PRAGMA integrity_check(1)")
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        return str(error)
+    return "" if found == "ok" else str(found)
+
+
 def _configure(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
     # Only heeded before there are tables: deleted mail gives its space back to the file system piece by piece.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    # The owner copies the log into the database when nobody waits, and gets to know when that fails.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_OCTETS}")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+    connection.execute("PRAGMA cell_size_check = ON")
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
-    if _is_current(connection, path):
-        return
-    connection.execute(_TABLES)
+    connection.execute("BEGIN IMMEDIATE")
+    for step in _STEPS[_format(connection, path) :]:
+        connection.execute(step)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
 
 
-def _is_current(connection: apsw.Connection, path: Path) -> bool:
-    """Whether the tables of this format are there; False for an empty database."""
+def _format(connection: apsw.Connection, path: Path) -> int:
+    """The format of the tables that are there; 0 for an empty database."""
     application, version = connection.pragma("application_id"), connection.pragma("user_version")
-    if application == _APPLICATION_ID and version == FORMAT:
-        return True
     if application == _APPLICATION_ID:
-        raise SpoolError(f"{path} has format {version}, of a newer mailsluice; this one knows formats up to {FORMAT}")
+        if version > FORMAT:
+            raise SpoolError(
+                f"{path} has format {version}, of a newer mailsluice; this one knows formats up to {FORMAT}"
+            )
+        return int(version)
     if connection.pragma("schema_version"):
         raise SpoolError(f"{path} is no spool of mailsluice; move it away, or set another `spool`")
-    return False
+    return 0

@@ -96,7 +96,10 @@ class Notification(Struct, frozen=True, kw_only=True):
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """What became of one attempt. `due` is when a delivery that waits is tried again, Unix time."""
+    """What became of the attempt that `attempts` counts. `due` is when a delivery that waits is tried again, Unix time.
+
+    It may be said again, whether or not it was heard.
+    """
 
     message: int
     connector: str

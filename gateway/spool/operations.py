@@ -24,14 +24,13 @@ __all__ = [
     "pause",
     "paused",
     "put_back_attempted",
+    "quarantine",
     "remove",
     "settle",
+    "take_back",
 ]
 
-_INSERT_MESSAGE = (
-    "INSERT INTO message (id, accepted_at, size, checksum, envelope, content)"
-    " VALUES (?, ?, ?, ?, ?, ?) RETURNING number"
-)
+_INSERT_MESSAGE = "INSERT INTO message (id, accepted_at, size, checksum, envelope, content) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_DELIVERY = (
     "INSERT INTO delivery (message, connector, recipients, checksum, ordering_key, state, due, attempts)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -45,9 +44,14 @@ _NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'wait
 _NEXT_CONNECTOR = "SELECT min(connector) FROM delivery WHERE state = 'waiting' AND connector > ?"
 _MESSAGE = "SELECT id, checksum, envelope, content FROM message WHERE number = ?"
 _ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
+# What is said again, late, about an attempt must not meet the one after it.
 _UPDATE = (
-    "UPDATE delivery SET state = ?, due = ?, attempts = ?, possible_duplicate = ?, status = ?, cause = ?"
-    " WHERE message = ? AND connector = ?"
+    "UPDATE delivery SET state = ?, due = ?, possible_duplicate = ?, status = ?, cause = ?"
+    " WHERE message = ? AND connector = ? AND state = 'attempted' AND attempts = ?"
+)
+_TAKE_BACK = (
+    "UPDATE delivery SET state = 'waiting', due = max(due, ?), attempts = attempts - 1, cause = ?"
+    " WHERE message = ? AND connector = ? AND state = 'attempted' AND attempts = ?"
 )
 _SET_ASIDE = "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ?"
 _KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ?"
@@ -108,11 +112,15 @@ class Settled(NamedTuple):
     notified: frozenset[str]
 
 
+_NOTHING = Settled((), frozenset())
+
+
 def add(connection: apsw.Connection, message: NewMessage) -> Added:
     """Store a message and its deliveries. Content above INLINE_OCTETS is in its file already."""
     content = message.mail.content
     row = message_row(message, content.read() if content.size <= INLINE_OCTETS else None)
-    ((number,),) = connection.execute(_INSERT_MESSAGE, row)
+    connection.execute(_INSERT_MESSAGE, row)
+    number = connection.last_insert_rowid()
     attempted = []
     for delivery in message.deliveries:
         key = delivery.ordering_key
@@ -148,7 +156,7 @@ def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int
         try:
             positions = read_recipients(number, connector, recipients, checksum)
             mail, is_file = _read_message(connection, number, positions)
-        except (DamagedRowError, apsw.CorruptError) as error:
+        except DamagedRowError as error:
             damaged.append(Damage(message=number, connector=connector, cause=str(error)))
             continue
         octets -= mail.content.size
@@ -163,31 +171,33 @@ def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int
 
 
 def settle(connection: apsw.Connection, settlement: Settlement) -> Settled:
-    """Record what became of an attempt. A second time it changes nothing."""
+    """Record what became of an attempt. A second time it changes nothing, and adds no notification again."""
     message, connector, state = settlement.message, settlement.connector, settlement.state
-    gone: list[str] = []
     if state is State.DELIVERED:
         keys = [key for (key,) in connection.execute(_DELETE_DELIVERY, (message, connector))]
-        gone = [id_ for (id_,) in connection.execute(_DELETE_MESSAGE, (message,))]
-        for key in keys:
-            _promote(connection, connector, key)
-    else:
-        connection.execute(
-            _UPDATE,
-            (
-                state,
-                settlement.due,
-                settlement.attempts,
-                settlement.possible_duplicate,
-                settlement.status,
-                settlement.cause,
-                message,
-                connector,
-            ),
-        )
-        if state is not State.WAITING:
-            _set_aside(connection, message, connector, state, settlement.cause)
-    return Settled(tuple(filter(None, gone)), _notify(connection, settlement))
+        if not keys:
+            return _NOTHING
+        gone = [id_ for (id_,) in connection.execute(_DELETE_MESSAGE, (message,)) if id_]
+        _promote(connection, connector, keys[0])
+        return Settled(tuple(gone), _notify(connection, settlement))
+    due, status, cause = settlement.due, settlement.status, settlement.cause
+    values = (state, due, settlement.possible_duplicate, status, cause, message, connector, settlement.attempts)
+    connection.execute(_UPDATE, values)
+    if not connection.changes():
+        return _NOTHING
+    if state is not State.WAITING:
+        _set_aside(connection, message, connector, state, cause)
+    return Settled((), _notify(connection, settlement))
+
+
+def take_back(connection: apsw.Connection, claimed: Iterable[Due], connector: str, due: float, cause: str) -> None:
+    """Let attempts that were claimed and not made be claimed again, at `due` or when they were due before."""
+    connection.executemany(_TAKE_BACK, [(due, cause, each.message, connector, each.attempts) for each in claimed])
+
+
+def quarantine(connection: apsw.Connection, due: Due, connector: str, cause: str) -> None:
+    """Keep for an operator what was claimed and is found to be damaged."""
+    _set_aside(connection, due.message, connector, State.QUARANTINED, cause)
 
 
 def put_back_attempted(connection: apsw.Connection, now: float) -> int:
@@ -248,7 +258,11 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[st
         return frozenset()
     left: set[int] = set()
     for (recipients,) in connection.execute(_RECIPIENTS, (settlement.message,)):
-        left |= set(msgspec.json.decode(recipients, type=list[int]))
+        try:
+            left |= set(msgspec.json.decode(recipients, type=list[int]))
+        except msgspec.DecodeError:
+            # A damaged row may be for any of them; whoever looks after it tells them.
+            left |= {each.recipient for each in settlement.notifications if each.recipient is not None}
     added = []
     for notification in settlement.notifications:
         if notification.recipient is None or notification.recipient not in left:
@@ -258,6 +272,7 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[st
 
 
 def _set_aside(connection: apsw.Connection, message: int, connector: str, state: State, cause: str) -> None:
+    """What is kept for an operator holds back nothing of its ordering key."""
     keys = [key for (key,) in connection.execute(_KEY, (message, connector))]
     connection.execute(_SET_ASIDE, (state, cause, message, connector))
     for key in keys:

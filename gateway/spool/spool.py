@@ -1,9 +1,10 @@
 """The spool as the delivery engine uses it: what is awaited here has happened on stable storage."""
 
-import errno
+import asyncio
 import os
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,19 +12,23 @@ import apsw
 import structlog
 
 from gateway.envelope import Content, Mail
-from gateway.spool import operations
-from gateway.spool.content_files import INLINE_OCTETS, ORPHAN_SECONDS, ContentFiles, is_intact
-from gateway.spool.database import open_database
-from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement, State
+from gateway.spool import operations, salvage
+from gateway.spool.content_files import INLINE_OCTETS, ContentFiles, id_of, is_intact
+from gateway.spool.database import find_damage, open_database
+from gateway.spool.directories import make_directory
+from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement
 from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
-from gateway.spool.writer import Writer
+from gateway.spool.rows import DamagedRowError
+from gateway.spool.writer import Operation, Writer
 from gateway.threads import in_thread
 
 __all__ = ["Spool"]
 
 # How soon something that the system could not do (no descriptors left) is tried again.
 _LATER_SECONDS = 5.0
+# Longer than any mail is on its way into the spool.
+_ORPHAN_SECONDS = 3600.0
 
 _log = structlog.get_logger("mailsluice.spool")
 
@@ -33,15 +38,22 @@ class Spool:
 
     def __init__(self, directory: Path, lock_: int) -> None:
         self._directory = directory
+        self._path = directory / "spool.db"
         self._lock = lock_
         self._files = ContentFiles(directory / "content")
+        # The files whose rows are not committed yet.
+        self._storing: set[str] = set()
+        # What is to be said about claimed deliveries, and could not be.
+        self._corrections: list[Operation[None]] = []
+        self._times_opened = 0
         self._writer = Writer(self._connect)
+        self._upkeep: asyncio.Task[None] | None = None
 
     @classmethod
     def open(cls, directory: Path) -> "Spool":
         """Take the spool in `directory`, which is made where it does not exist. Raises SpoolError."""
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(directory)
             held = lock(directory)
             try:
                 spool = cls(directory, held)
@@ -55,23 +67,31 @@ class Spool:
         return spool
 
     async def recover(self, now: float) -> int:
-        """Let interrupted attempts be made again, remove orphaned content, and say how many attempts there were.
+        """Let interrupted attempts be made again, and say how many there were.
 
-        Call it once, before anything is claimed. Raises OSError.
+        Call it once, before anything is claimed. From then on the whole database is checked beside everything else, and
+        what a crash has left is removed. Raises OSError.
         """
         interrupted = await self._writer.run(lambda connection: operations.put_back_attempted(connection, now))
-        await self.remove_orphans()
+        self._upkeep = asyncio.get_running_loop().create_task(self._check())
         return interrupted
 
-    async def remove_orphans(self) -> None:
-        """Remove the content files that a crash left without a message. Raises OSError."""
-        names = await in_thread(lambda _: self._files.old_names())
-        if names:
-            known = await self._writer.run(lambda connection: operations.known_ids(connection, names))
+    async def remove_orphans(self, *, older_than_seconds: float = _ORPHAN_SECONDS) -> None:
+        """Remove the content files that a crash left without a message. Raises OSError.
+
+        Where a damaged database has been replaced, they may be all that is left of a mail, and go where it lies.
+        """
+        aside = salvage.content_aside(self._directory)
+        groups = self._files.names_before(time.time() - older_than_seconds)
+        # Files first, then messages: what comes in between is not listed.
+        while names := await in_thread(lambda _: next(groups, ())):
+            ids = {id_of(name) for name in names}
+            known = await self._writer.run(lambda connection, ids=ids: operations.known_ids(connection, ids))  # type: ignore[misc]  # ids is of this round
             for name in names:
-                if name not in known:
-                    self._files.remove(name)
-                    _log.info("content without a message was removed", id=name)
+                # The age is by the clock, which may jump; these are not orphans whatever it says.
+                if name not in known and id_of(name) not in self._storing:
+                    await in_thread(partial(self._discard, name, aside))
+                    _log.info("content without a message was removed", file=name, to=str(aside or ""))
 
     async def add(self, message: NewMessage) -> tuple[Entry, ...]:
         """Store a message; what it holds is then safe. Returns the deliveries whose first attempt is recorded.
@@ -81,21 +101,20 @@ class Spool:
         mail = message.mail
         id_ = mail.envelope.id
         is_file = mail.content.size > INLINE_OCTETS
-        begun = time.monotonic()
-        if is_file:
-            await in_thread(partial(self._store, id_, mail.content))
-
-        def add(connection: apsw.Connection) -> operations.Added:
-            if is_file and time.monotonic() - begun > ORPHAN_SECONDS / 2:
-                raise OSError(errno.ETIMEDOUT, "storing the content took so long that it may be taken for an orphan")
-            return operations.add(connection, message)
-
+        self._storing.add(id_)
         try:
-            added = await self._writer.run(add, undo=lambda connection: operations.remove(connection, id_))
+            if is_file:
+                await in_thread(partial(self._store, id_, mail.content))
+            added = await self._writer.run(
+                lambda connection: operations.add(connection, message),
+                undo=lambda connection: operations.remove(connection, id_),
+            )
         except OSError:
             if is_file:
-                self._files.remove(id_)
+                await self._remove_files([id_])
             raise
+        finally:
+            self._storing.discard(id_)
         content = Content(mail.content.read()) if added.attempted else mail.content
         return tuple(
             Entry(
@@ -114,46 +133,49 @@ class Spool:
 
         At most `limit`, with at most `octets` of content in memory beyond the first. Raises OSError.
         """
+        corrections = tuple(self._corrections)
+        due: list[Due] = []
+
+        def claim(connection: apsw.Connection) -> operations.Claimed:
+            for correct in corrections:
+                correct(connection)
+            claimed = operations.claim(connection, connector, now=now, limit=limit, octets=octets)
+            due[:] = claimed.due
+            return claimed
+
         claimed = await self._writer.run(
-            lambda connection: operations.claim(connection, connector, now=now, limit=limit, octets=octets)
+            claim, undo=lambda connection: operations.take_back(connection, due, connector, now, "")
         )
+        self._corrections = [each for each in self._corrections if each not in corrections]
         entries: list[Entry] = []
         damaged = list(claimed.damaged)
-        for due in claimed.due:
+        for each in claimed.due:
             try:
-                mail = await self._mail(due)
-            except FileNotFoundError:
-                damaged.append(await self._quarantine(due, connector, "the file of the content is not there"))
-            except ValueError as error:
-                damaged.append(await self._quarantine(due, connector, str(error)))
+                mail = await self._mail(each)
+            except DamagedRowError as error:
+                damaged.append(await self._quarantine(each, connector, str(error)))
             except OSError as error:
-                await self._put_off(due, connector, now, error)
+                await self._put_off(each, connector, now, error)
             else:
-                entries.append(_entry(due, connector, mail))
+                entries.append(_entry(each, connector, mail))
         return Claim(entries=tuple(entries), damaged=tuple(damaged), next_due=claimed.next_due)
 
     async def settle(self, settlement: Settlement) -> None:
-        """Record what became of an attempt. Raises OSError: then nothing was recorded, and it may be said again."""
+        """Record what became of an attempt. Raises OSError: then it may have been recorded, and is to be said again."""
         large = {
             mail.envelope.id: mail.content
             for mail in (each.message.mail for each in settlement.notifications)
             if mail.content.size > INLINE_OCTETS
         }
-        for id_, content in large.items():
-            await in_thread(partial(self._store, id_, content))
-
-        def undo(connection: apsw.Connection) -> None:
-            for each in settlement.notifications:
-                operations.remove(connection, each.message.mail.envelope.id)
-
+        self._storing |= large.keys()
         try:
-            settled = await self._writer.run(lambda connection: operations.settle(connection, settlement), undo=undo)
-        except OSError:
-            for id_ in large:
-                self._files.remove(id_)
-            raise
-        for id_ in (*settled.files, *(large.keys() - settled.notified)):
-            self._files.remove(id_)
+            for id_, content in large.items():
+                await in_thread(partial(self._store, id_, content))
+            settled = await self._writer.run(lambda connection: operations.settle(connection, settlement))
+        finally:
+            self._storing -= large.keys()
+        # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.
+        await self._remove_files(settled.files)
 
     async def pause(self, connector: str, now: float, cause: str) -> None:
         """Note that `connector` is to have nothing until an operator says so. Raises OSError."""
@@ -168,16 +190,48 @@ class Spool:
         return await self._writer.run(operations.connectors)
 
     async def changes(self) -> int:
-        """A number that another process changes when it writes to the spool. Raises OSError."""
-        return await self._writer.run(lambda connection: int(connection.pragma("data_version")))
+        """A number that changes when anything but the calls above has changed the spool. Raises OSError."""
+        return await self._writer.run(
+            lambda connection: (self._times_opened << 32) + int(connection.pragma("data_version"))
+        )
 
     async def close(self) -> None:
         """Commit what was handed over, and let another process have the spool."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.wait([self._upkeep])
         await self._writer.close()
         os.close(self._lock)
 
     def _connect(self, damaged: bool) -> apsw.Connection:  # noqa: FBT001  # the writer says it so
-        return open_database(self._directory / "spool.db")
+        self._times_opened += 1
+        if not damaged and not salvage.is_needed(self._directory):
+            try:
+                return open_database(self._path)
+            except (apsw.CorruptError, apsw.NotADBError) as error:
+                _log.error("the spool's database is damaged", cause=str(error))
+        salvage.salvage(self._directory)
+        return open_database(self._path)
+
+    async def _check(self) -> None:
+        begun = time.monotonic()
+        try:
+            damage = await in_thread(lambda abandoned: find_damage(self._path, abandoned))
+            if damage:
+                _log.error("alarm: the spool's database is damaged", cause=damage)
+                await self._writer.run(partial(_report, damage))
+            else:
+                _log.info("the spool's database is intact", seconds=round(time.monotonic() - begun, 3))
+            await self.remove_orphans()
+        except (OSError, SpoolError, apsw.Error) as error:
+            _log.error("the spool was not checked to the end", cause=str(error))
+
+    async def _remove_files(self, ids: Sequence[str]) -> None:
+        if ids:
+            await in_thread(lambda _: self._files.remove(*ids))
+
+    def _discard(self, name: str, aside: Path | None, _abandoned: threading.Event) -> None:
+        self._files.discard(name, aside)
 
     def _store(self, id_: str, content: Content, _abandoned: threading.Event) -> None:
         self._files.store(id_, content)
@@ -188,38 +242,41 @@ class Spool:
         return await in_thread(lambda _: self._open(due.mail))
 
     def _open(self, mail: Mail) -> Mail:
-        content = self._files.open(mail.envelope.id)
-        if not is_intact(content, mail.envelope.message.sha256):
+        try:
+            content = self._files.open(mail.envelope.id)
+        except FileNotFoundError as error:
+            raise DamagedRowError("the file of the content is not there") from error
+        try:
+            if not is_intact(content, mail.envelope.message.sha256):
+                raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")  # noqa: TRY301  # it is closed as well
+        except BaseException:
             content.close()
-            raise ValueError("the content is not the one that was stored: its SHA-256 differs")
+            raise
         return Mail(mail.envelope, content)
 
     async def _quarantine(self, due: Due, connector: str, cause: str) -> Damage:
-        await self.settle(
-            Settlement(
-                message=due.message,
-                connector=connector,
-                state=State.QUARANTINED,
-                attempts=due.attempts - 1,
-                possible_duplicate=due.possible_duplicate,
-                cause=cause,
-            )
-        )
+        await self._correct(partial(operations.quarantine, due=due, connector=connector, cause=cause))
         return Damage(message=due.message, connector=connector, cause=cause)
 
     async def _put_off(self, due: Due, connector: str, now: float, error: OSError) -> None:
         _log.error("spooled content cannot be opened", id=due.mail.envelope.id, connector=connector, cause=str(error))
-        await self.settle(
-            Settlement(
-                message=due.message,
-                connector=connector,
-                state=State.WAITING,
-                due=now + _LATER_SECONDS,
-                attempts=due.attempts - 1,
-                possible_duplicate=due.possible_duplicate,
-                cause=str(error),
-            )
+        later = now + _LATER_SECONDS
+        await self._correct(
+            partial(operations.take_back, claimed=[due], connector=connector, due=later, cause=str(error))
         )
+
+    async def _correct(self, correction: Operation[None]) -> None:
+        """Say of what was claimed and is not handed out why, now or with the next claim."""
+        try:
+            await self._writer.run(correction)
+        except OSError as error:
+            _log.error("the spool's database cannot be written", cause=str(error))
+            self._corrections.append(correction)
+
+
+def _report(damage: str, _connection: apsw.Connection) -> None:
+    # The writer takes it as if it had come upon it by itself.
+    raise apsw.CorruptError(damage)
 
 
 def _entry(due: Due, connector: str, mail: Mail) -> Entry:

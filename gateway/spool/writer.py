@@ -4,6 +4,8 @@ An operation is a function of the connection. Its result is told only after the 
 a commit fails, everything in its group has failed. A failed read, write or sync is final for that connection: it is
 closed, and a new one first brings the whole log into the database (`gateway.spool.database`) and takes back what the
 group had added, before anybody hears of the failure.
+
+Between the groups the thread copies the log into the database and gives free space back to the file system.
 """
 
 import asyncio
@@ -18,6 +20,8 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 import structlog
 
+from gateway.spool.database import abandon
+
 __all__ = ["Operation", "Writer"]
 
 T = TypeVar("T")
@@ -26,6 +30,13 @@ Operation = Callable[[apsw.Connection], T]
 
 _GROUP = 512
 _REOPEN_SECONDS = 1.0
+_LONGEST_REOPEN_SECONDS = 60.0
+# How many pages the log may have before it is copied when nobody waits, and before it is all the same.
+_LOG_PAGES = 1_000
+_LONG_LOG_PAGES = 8_000
+# The file shrinks while more than half of it is free, and more than this, by so many pages at once.
+_FREE_PAGES = 4_096
+_PAGES_AT_ONCE = 256
 
 _log = structlog.get_logger("mailsluice.spool")
 
@@ -50,22 +61,27 @@ class Writer:
 
     def __init__(self, connect: Callable[[bool], apsw.Connection]) -> None:
         self._connect = connect
-        self._connection: apsw.Connection | None = connect(False)
+        self._connection: apsw.Connection | None = None
         self._damaged = False
         self._reopen_at = 0.0
+        self._reopen_seconds = _REOPEN_SECONDS
+        self._log_pages = 0
+        self._copied_log_pages = 0
         self._loop = asyncio.get_running_loop()
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
         # Groups that failed and could not be taken back yet.
         self._undone: list[Operation[None]] = []
+        self._use(connect(False))
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
     async def run(self, operation: Operation[T], *, undo: Operation[None] | None = None) -> T:
         """What `operation` returns, once it is committed.
 
-        Raises OSError when it cannot be: ENOSPC for a full disk, EIO for everything else. `undo` then takes back what
-        may be there all the same. What was handed over, happens: a cancellation comes through at the next `await`, and
-        whoever wanted the operation gets to know its result before.
+        Raises OSError when it cannot be: ENOSPC for a full disk, EBUSY where another process holds the database for
+        long, EIO for everything else. `undo` then takes back what may be there all the same. What was handed over,
+        happens: a cancellation comes through at the next `await`, and whoever wanted the operation gets to know its
+        result before.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self._wanted.put(_Wanted(operation, undo, future))
@@ -83,6 +99,7 @@ class Writer:
     def _run(self) -> None:
         open_ = True
         while open_:
+            self._tidy_up()
             group = [self._wanted.get()]
             while len(group) < _GROUP and not self._wanted.empty():
                 group.append(self._wanted.get())
@@ -92,77 +109,138 @@ class Writer:
                 done = self._commit(wanted)
                 self._loop.call_soon_threadsafe(_tell, done)
         if self._connection is not None:
-            self._close(self._connection)
+            self._connection.close(force=True)
+
+    # Committing
 
     def _commit(self, group: Sequence[_Wanted]) -> list[_Done]:
         connection = self._usable_connection()
         if connection is None:
-            failure = OSError(errno.EIO, "the spool's database cannot be opened")
-            return [_Done(each.future, None, failure) for each in group]
+            return _failed(group, errno.EIO, "the spool's database cannot be opened")
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [each.operation(connection) for each in group]
             connection.execute("COMMIT")
         except apsw.FullError as error:
-            self._roll_back(connection)
-            failure = OSError(errno.ENOSPC, f"no space for the spool's database: {error}")
+            self._roll_back()
+            # A log that has been copied is used from its beginning again: there is room for what makes room.
+            self._copy_log()
+            return _failed(group, errno.ENOSPC, f"no space for the spool's database: {error}")
+        except apsw.BusyError as error:
+            self._roll_back()
+            return _failed(group, errno.EBUSY, f"another process holds the spool's database: {error}")
         except apsw.Error as error:
-            # Whatever else it is, the next group begins with a connection that knows nothing of it.
-            self._abandon(group, error)
-            failure = OSError(errno.EIO, f"the spool's database: {error}")
+            if not isinstance(error, apsw.ConstraintError):
+                # Whatever else it is, the next group begins with a connection that knows nothing of it.
+                self._undone += [each.undo for each in group if each.undo is not None]
+                self._abandon(error)
+                return _failed(group, errno.EIO, f"the spool's database: {error}")
+            return self._commit_apart(group, error)
         except Exception as error:  # noqa: BLE001  # a defect is its operation's, and told to whoever wanted it
-            self._roll_back(connection)
-            if len(group) > 1:
-                # A defect in one of them is no reason for the others to fail.
-                return [done for each in group for done in self._commit([each])]
-            return [_Done(group[0].future, None, error)]
-        else:
-            return [_Done(each.future, result, None) for each, result in zip(group, results, strict=True)]
-        return [_Done(each.future, None, failure) for each in group]
+            return self._commit_apart(group, error)
+        return [_Done(each.future, result, None) for each, result in zip(group, results, strict=True)]
+
+    def _commit_apart(self, group: Sequence[_Wanted], defect: Exception) -> list[_Done]:
+        """A defect in one operation is no reason for the others to fail."""
+        self._roll_back()
+        if len(group) == 1:
+            return [_Done(group[0].future, None, defect)]
+        return [done for each in group for done in self._commit([each])]
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            self._abandon(error)
+
+    # The connection
 
     def _usable_connection(self) -> apsw.Connection | None:
         if self._connection is None and time.monotonic() >= self._reopen_at:
             self._reopen()
         return self._connection
 
-    def _roll_back(self, connection: apsw.Connection) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-    def _abandon(self, group: Sequence[_Wanted], error: BaseException) -> None:
+    def _abandon(self, error: apsw.Error) -> None:
         _log.error("the spool's database failed and is opened again", cause=str(error))
         self._damaged |= isinstance(error, apsw.CorruptError | apsw.NotADBError)
-        self._undone += [each.undo for each in group if each.undo is not None]
         if self._connection is not None:
-            self._close(self._connection)
+            abandon(self._connection)
             self._connection = None
         self._reopen()
 
     def _reopen(self) -> None:
+        connection: apsw.Connection | None = None
         try:
             connection = self._connect(self._damaged)
-        except Exception as error:  # noqa: BLE001  # a spool that cannot be opened is told to every client until it can
-            self._reopen_at = time.monotonic() + _REOPEN_SECONDS
-            _log.error("the spool's database cannot be opened", cause=str(error))
-            return
-        try:
             with connection:
                 for undo in self._undone:
                     undo(connection)
-        except apsw.Error as error:
-            self._reopen_at = time.monotonic() + _REOPEN_SECONDS
-            _log.error("the spool's database cannot be written", cause=str(error))
-            self._close(connection)
+        except Exception as error:  # noqa: BLE001  # a spool that cannot be opened is told to every client until it can
+            _log.error("the spool's database cannot be opened", cause=str(error))
+            self._damaged |= isinstance(error, apsw.CorruptError | apsw.NotADBError)
+            if connection is not None:
+                abandon(connection)
+            self._reopen_at = time.monotonic() + self._reopen_seconds
+            self._reopen_seconds = min(2 * self._reopen_seconds, _LONGEST_REOPEN_SECONDS)
             return
         self._undone.clear()
         self._damaged = False
-        self._connection = connection
+        self._reopen_seconds = _REOPEN_SECONDS
+        self._use(connection)
 
-    def _close(self, connection: apsw.Connection) -> None:
+    def _use(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._log_pages = self._copied_log_pages = 0
+        connection.set_wal_hook(self._note_log)
+
+    def _note_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._copied_log_pages:
+            self._copied_log_pages = 0
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    # Between the groups
+
+    def _tidy_up(self) -> None:
+        if self._log_pages - self._copied_log_pages > (_LOG_PAGES if self._wanted.empty() else _LONG_LOG_PAGES):
+            self._copy_log()
+        while self._wanted.empty() and self._give_space_back():
+            pass
+
+    def _copy_log(self) -> None:
+        """Copy the log into the database and sync it there. What a reader still needs is copied the next time."""
+        if self._connection is None:
+            return
         try:
-            connection.close(force=True)
+            # Where that fails for want of space or because another process does it just now, the log holds it still.
+            with suppress(apsw.FullError, apsw.BusyError):
+                self._connection.wal_checkpoint()
         except apsw.Error as error:
-            _log.error("the spool's database could not be closed in order", cause=str(error))
+            self._abandon(error)
+        self._copied_log_pages = self._log_pages
+
+    def _give_space_back(self) -> bool:
+        """One step of it, and whether there is another."""
+        if self._connection is None:
+            return False
+        try:
+            free, pages = self._connection.pragma("freelist_count"), self._connection.pragma("page_count")
+            if free < _FREE_PAGES or 2 * free < pages:
+                return False
+            list(self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})"))
+        except (apsw.FullError, apsw.BusyError):
+            return False
+        except apsw.Error as error:
+            self._abandon(error)
+            return False
+        if self._log_pages - self._copied_log_pages > _LOG_PAGES:
+            self._copy_log()
+        return True
+
+
+def _failed(group: Sequence[_Wanted], number: int, text: str) -> list[_Done]:
+    return [_Done(each.future, None, OSError(number, text)) for each in group]
 
 
 async def _outlast(future: asyncio.Future[Any]) -> None:

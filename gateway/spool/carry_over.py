@@ -1,0 +1,176 @@
+"""What can be read of a damaged database, copied into a new one.
+
+SQLite stops at the first page that makes no sense. The rows are therefore asked for by ranges of their numbers; a range
+that cannot be read to its end is divided until what is left is single rows.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apsw
+
+from gateway.codec import CodecError, json_v1
+from gateway.envelope.ulid import PATTERN
+from gateway.spool.entry import NewDelivery, State
+from gateway.spool.rows import DamagedRowError, delivery_row, read_recipients
+
+__all__ = ["CarriedOver", "carry_over"]
+
+# How often reading may fail before the rest is given up, which takes some seconds.
+_FAILURES = 200_000
+_AT_ONCE = 1_000
+# No number is given again that a row had which could not be read.
+_SKIPPED_NUMBERS = 1_000_000
+_HIGHEST = 2**62
+
+_MESSAGES = (
+    "SELECT number, id, accepted_at, size, checksum, envelope, content FROM message"
+    " WHERE number BETWEEN ? AND ? ORDER BY number"
+)
+_DELIVERIES = (
+    "SELECT message, connector, recipients, checksum, ordering_key, state, due, attempts, possible_duplicate, status,"
+    " cause FROM delivery WHERE message BETWEEN ? AND ? ORDER BY message"
+)
+_INSERT_MESSAGE = "INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_DELIVERY = "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STRANDED = (
+    "SELECT number, envelope FROM message WHERE number > ? AND"
+    " NOT EXISTS (SELECT 1 FROM delivery WHERE message = number) ORDER BY number LIMIT ?"
+)
+# Those whose predecessor was lost.
+_PROMOTE = (
+    "UPDATE delivery SET state = 'waiting' WHERE state = 'behind' AND NOT EXISTS (SELECT 1 FROM delivery AS other"
+    " WHERE other.connector = delivery.connector AND other.ordering_key = delivery.ordering_key"
+    " AND other.message < delivery.message)"
+)
+# No connector has a name like this.
+_NO_CONNECTOR = "(lost)"
+_STATES = frozenset(State) - {State.DELIVERED}
+
+
+class CarriedOver(NamedTuple):
+    """How many rows the new database has, and how many single places of the old one could not be read."""
+
+    messages: int
+    deliveries: int
+    unreadable: int
+
+
+def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> CarriedOver:
+    """Copy what can be read, with its numbers. Raises apsw.Error for what goes wrong with `target`.
+
+    A delivery without its message comes along, and a message of which no delivery is left gets one in quarantine: what
+    is missing is seen where everything else is. A row with a value that makes no sense is put in order where nothing
+    can be lost by it, and counts as unreadable otherwise.
+    """
+    if source is None:
+        return CarriedOver(0, 0, 0)
+    messages, deliveries = _Rows(source, _MESSAGES), _Rows(source, _DELIVERIES)
+    _copy(target, _INSERT_MESSAGE, (row for row in messages.read() if _is_message(row)))
+    ordered = (_in_order(row) for row in deliveries.read())
+    _copy(target, _INSERT_DELIVERY, (row for row in ordered if row is not None))
+    paused = _Rows(source, "SELECT connector, since, cause FROM paused WHERE ? < ?").read()
+    _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", paused)
+    _copy(target, _INSERT_DELIVERY, _stranded(target))
+    target.execute(_PROMOTE)
+    target.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'message'", (_SKIPPED_NUMBERS,))
+    return CarriedOver(
+        _count(target, "message"), _count(target, "delivery"), messages.unreadable + deliveries.unreadable
+    )
+
+
+class _Rows:
+    """The rows of `statement`, which takes a lowest and a highest number and gives the number first."""
+
+    def __init__(self, connection: apsw.Connection, statement: str) -> None:
+        self._connection = connection
+        self._statement = statement
+        self.unreadable = 0
+
+    def read(self) -> Iterator[tuple[Any, ...]]:
+        """Some rows may come twice."""
+        # The widest first: what is given up in the end are the smallest pieces.
+        ranges = deque([(0, _HIGHEST)])
+        failures = 0
+        while ranges and failures < _FAILURES:
+            low, high = ranges.popleft()
+            reached = low
+            try:
+                for row in self._connection.execute(self._statement, (low, high)):
+                    yield row
+                    if isinstance(row[0], int):
+                        reached = max(reached, min(row[0], high))
+            except (apsw.CorruptError, apsw.NotADBError, apsw.IOError):
+                failures += 1
+                if reached == high:
+                    self.unreadable += 1
+                    continue
+                middle = (reached + high) // 2
+                ranges += [(reached, middle), (middle + 1, high)]
+        self.unreadable += len(ranges)
+
+
+def _copy(target: apsw.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    target.execute("BEGIN")
+    for number, row in enumerate(rows):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            target.execute("COMMIT")
+            target.execute("BEGIN")
+        target.execute(statement, row)
+    target.execute("COMMIT")
+
+
+def _is_message(row: tuple[Any, ...]) -> bool:
+    number, id_, accepted_at, size, checksum, envelope, content = row
+    kinds = isinstance(accepted_at, float) and isinstance(size, int) and isinstance(checksum, int)
+    octets = isinstance(envelope, bytes) and (content is None or isinstance(content, bytes))
+    return kinds and octets and number > 0 and isinstance(id_, str) and re.fullmatch(PATTERN, id_) is not None
+
+
+def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    message, connector, recipients, checksum, key, state, due, attempts, possible_duplicate, status, cause = row
+    if not (isinstance(connector, str) and isinstance(recipients, str) and isinstance(checksum, int)):
+        return None
+    try:
+        read_recipients(message, connector, recipients, checksum)
+    except DamagedRowError as error:
+        state, cause = State.QUARANTINED, str(error)
+    if state not in _STATES:
+        state, possible_duplicate = State.WAITING, 1
+    return (
+        message,
+        connector,
+        recipients,
+        checksum,
+        key if isinstance(key, bytes) else None,
+        state,
+        due if isinstance(due, float) else 0.0,
+        attempts if isinstance(attempts, int) else 0,
+        int(possible_duplicate != 0),
+        status if isinstance(status, str) else "",
+        cause if isinstance(cause, str) else "",
+    )
+
+
+def _stranded(target: apsw.Connection) -> Iterator[tuple[Any, ...]]:
+    last = 0
+    while some := list(target.execute(_STRANDED, (last, _AT_ONCE))):
+        for number, envelope in some:
+            delivery = NewDelivery(connector=_NO_CONNECTOR, recipients=_every_recipient(envelope))
+            cause = "where the message was to go could not be read"
+            yield *delivery_row(number, delivery), None, State.QUARANTINED, 0.0, 0, 1, "", cause
+            last = number
+
+
+def _every_recipient(envelope: bytes) -> tuple[int, ...]:
+    try:
+        return tuple(range(len(json_v1.decode(envelope).envelope.recipients)))
+    except CodecError:
+        return ()
+
+
+def _count(connection: apsw.Connection, table: str) -> int:
+    ((number,),) = connection.execute(f"SELECT count(*) FROM {table}")  # noqa: S608  # one of two
+    return int(number)
