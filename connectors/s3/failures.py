@@ -132,8 +132,9 @@ def is_open(error: Exception) -> bool:
 
 def is_answered_by_looking(error: Exception) -> bool:
     """Whether the object is there already, or its upload not any more: what lies under the key tells the rest."""
-    # NoSuchUpload: an earlier attempt may have completed it, and its answer is lost.
-    return isinstance(error, ClientError) and code_of(error) in {"PreconditionFailed", "NoSuchUpload"}
+    # NoSuchUpload: an earlier attempt may have completed it, and its answer is lost. The numbers are what is left of an
+    # answer without its body.
+    return isinstance(error, ClientError) and code_of(error) in {"PreconditionFailed", "412", "NoSuchUpload", "404"}
 
 
 def is_missing(error: Exception) -> bool:

@@ -60,6 +60,7 @@ async def test_a_store_that_is_down_does_not_keep_us_from_starting(
     with pytest.raises(TransientFailure) as failure:
         await connector.emit(mail)
     assert str(failure.value.status) == "4.4.1"
+    assert not failure.value.possibly_stored
     server.start()
     receipt = await connector.emit(mail)
     assert (await shelf.read_back(receipt)).content.read() == mail.content.read()
