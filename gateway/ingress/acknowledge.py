@@ -36,11 +36,11 @@ def refuse(id_: str, failure: PermanentFailure) -> Reply:
     return _failed(id_, failure.status, failure.text)
 
 
-def storage_failure(error: OSError) -> Reply:
+def storage_failure(id_: str, error: OSError) -> Reply:
     """The reply when incoming content cannot be stored here."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Reply(452, STORAGE_FULL, ("not enough storage, try again later",))
-    return Reply(451, LOCAL_ERROR, ("local error, try again later",))
+        return _failed(id_, STORAGE_FULL, "not enough storage, try again later")
+    return _failed(id_, LOCAL_ERROR, "local error, try again later")
 
 
 def _reply(id_: str, failure: Failure | None) -> Reply:

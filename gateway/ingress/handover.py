@@ -25,7 +25,7 @@ async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: t
         replies = acknowledge(dialect, transaction.id, outcomes)
     except OSError as error:
         records.storage_failed(transaction.id, error)
-        replies = _for_all(storage_failure(error), transaction, dialect)
+        replies = _for_all(storage_failure(transaction.id, error), transaction, dialect)
     except PermanentFailure as failure:
         replies = _for_all(refuse(transaction.id, failure), transaction, dialect)
     finally:

@@ -325,7 +325,7 @@ class Session(asyncio.Protocol):
             await transaction.content.flush()
         except OSError as error:
             records.storage_failed(transaction.id, error)
-            self._connection.fail_transaction(storage_failure(error))
+            self._connection.fail_transaction(storage_failure(transaction.id, error))
 
     async def _deliver(self, message: MessageReceived) -> None:
         transaction, self._transaction = self._open_transaction, None
