@@ -7,6 +7,7 @@ again, one of them says how many were lost.
 
 import os
 import threading
+import time
 from collections import deque
 from typing import TextIO
 
@@ -19,6 +20,8 @@ _MAXIMUM_OCTETS = 8 * 1024 * 1024
 # One system call for many lines; and what is being written is no longer in the queue, so it is little.
 _WRITE_OCTETS = 64 * 1024
 _CLOSING_SECONDS = 1.0
+# Under load a thread that is woken for each line costs more than the lines do.
+_LINGER_SECONDS = 0.02
 
 
 class LogLines:
@@ -37,6 +40,7 @@ class LogLines:
         self._lost = 0
         self._cut = False
         self._closed = False
+        self._idle = False
         # Reentrant: the garbage collector may run in here, and what it ends may have something to log.
         self._changed = threading.Condition(threading.RLock())
         # A daemon, since nobody can wait for a write that blocks.
@@ -54,7 +58,8 @@ class LogLines:
                 return len(text)
             self._queue.append(octets)
             self._queued_octets += len(octets)
-            self._changed.notify_all()
+            if self._idle:
+                self._changed.notify_all()
         return len(text)
 
     def flush(self) -> None:
@@ -78,12 +83,16 @@ class LogLines:
                     self._lost += lines.count(b"\n")
             elif lost := self._take_lost():
                 structlog.get_logger().warning("log lines were lost", count=lost)
+            if not self._closed:
+                time.sleep(_LINGER_SECONDS)
 
     def _next(self) -> bytes:
         """What to write next; nothing once the queue is closed and empty."""
         with self._changed:
+            self._idle = True
             while not self._queue and not self._closed:
                 self._changed.wait()
+            self._idle = False
             found: list[bytes] = []
             octets = 0
             while self._queue and octets < _WRITE_OCTETS:

@@ -35,6 +35,7 @@ class Destination:
         self.max_in_flight = max_in_flight
         self.retries = retries
         self._connector = connector
+        self._ordered = connector if isinstance(connector, OrderedConnector) else None
         self._flattens = metadata == "flatten"
         self._places = asyncio.Semaphore(max_in_flight)
         self._under_way = 0
@@ -45,11 +46,11 @@ class Destination:
     @property
     def is_ordered(self) -> bool:
         """Whether spooled mails of one ordering key come one after another."""
-        return isinstance(self._connector, OrderedConnector)
+        return self._ordered is not None
 
     def ordering_key(self, mail: Mail) -> bytes | None:
         """The key in whose order a spooled mail stands."""
-        return self._connector.ordering_key(mail) if isinstance(self._connector, OrderedConnector) else None
+        return self._ordered.ordering_key(mail) if self._ordered is not None else None
 
     async def retire(self, *, seconds: float) -> None:
         """Take no more mail, and return when the mails that are under way have ended, after so long at most."""

@@ -40,6 +40,7 @@ trace unix - - n - 0 bounce
 smtp unix - - n - - smtp
 lmtp unix - - n - - lmtp
 error unix - - n - - error
+discard unix - - n - - discard
 retry unix - - n - - error
 showq unix n - n - - showq
 scache unix - - n - 1 scache
