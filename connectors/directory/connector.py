@@ -84,7 +84,9 @@ class DirectoryConnector:
             for path in reversed(made):
                 with suppress(OSError):
                     path.unlink()
-            raise failures.from_os_error(error) from error
+            # An earlier attempt may have made the .json, or the file system may not let it go; or it is another mail's.
+            is_left = not isinstance(error, FileExistsError) and files.may_exist(day / f"{envelope.id}.json")
+            raise failures.from_os_error(error, possibly_stored=is_left) from error
         return f"{name}.eml"
 
     def _make_day(self, day: Path) -> None:

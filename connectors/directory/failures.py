@@ -14,11 +14,14 @@ def is_full(error: OSError) -> bool:
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def from_os_error(error: OSError) -> TransientFailure:
+def from_os_error(error: OSError, *, possibly_stored: bool) -> TransientFailure:
     """The failure of one mail: 4.3.1 when the archive is full, otherwise 4.3.0."""
-    if is_full(error):
-        return TransientFailure(STORAGE_FULL, "the archive is full, try again later", cause=str(error))
-    return TransientFailure(LOCAL_ERROR, "the archive cannot be written, try again later", cause=str(error))
+    status, text = (
+        (STORAGE_FULL, "the archive is full, try again later")
+        if is_full(error)
+        else (LOCAL_ERROR, "the archive cannot be written, try again later")
+    )
+    return TransientFailure(status, text, cause=str(error), possibly_stored=possibly_stored)
 
 
 def unusable(path: Path, error: OSError) -> PermanentFailure:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import mkstemp
 
-__all__ = ["make_directory", "store", "sync_directory"]
+__all__ = ["make_directory", "may_exist", "store", "sync_directory"]
 
 
 def store(path: Path, blocks: Iterable[bytes]) -> bool:
@@ -34,6 +34,17 @@ def store(path: Path, blocks: Iterable[bytes]) -> bool:
         return False
     finally:
         Path(temporary).unlink()
+    return True
+
+
+def may_exist(path: Path) -> bool:
+    """Whether there is something at `path`, or the file system does not say."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
     return True
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -102,6 +103,7 @@ async def test_a_different_mail_under_the_same_id_is_refused_and_overwrites_noth
         await connector.emit(other)
     assert caught.value.status == LOCAL_ERROR
     assert "File exists" in caught.value.cause
+    assert not caught.value.possibly_stored
     assert files(root) == before
 
 
@@ -128,9 +130,33 @@ async def test_a_failure_does_not_remove_what_an_earlier_emit_stored(connector, 
     before = files(root)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", failing(errno.EIO))
-        with pytest.raises(TransientFailure):
+        with pytest.raises(TransientFailure) as caught:
             await connector.emit(mail)
     assert files(root) == before
+    assert caught.value.possibly_stored
+
+
+async def test_a_mail_that_the_file_system_does_not_let_go_may_be_stored(connector, root, monkeypatch):
+    unlink = Path.unlink
+
+    def keep_the_mail(path):
+        # The temporary files have names with a dot in front.
+        return unlink(path) if path.name.startswith(".") else failing(errno.EIO)()
+
+    mail = plain_mail()
+    with monkeypatch.context() as patched:
+        # Only the sync after the names are made is to fail.
+        patched.setattr("connectors.directory.files.make_directory", lambda path: path.mkdir(exist_ok=True))
+        patched.setattr("connectors.directory.files.sync_directory", failing(errno.EIO))
+        with pytest.raises(TransientFailure) as removed:
+            await connector.emit(plain_mail())
+        patched.setattr(Path, "unlink", keep_the_mail)
+        with pytest.raises(TransientFailure) as kept:
+            await connector.emit(mail)
+    assert not removed.value.possibly_stored
+    assert kept.value.possibly_stored
+    await connector.emit(mail)
+    assert [finding.verdict for finding in archive.verify(root)] == [archive.Verdict.INTACT]
 
 
 def failing(number):
@@ -149,6 +175,7 @@ async def test_an_error_of_the_file_system_is_transient_and_names_no_path(connec
     with pytest.raises(TransientFailure) as caught:
         await connector.emit(plain_mail())
     assert caught.value.status == status
+    assert not caught.value.possibly_stored
     assert "/" not in caught.value.text
     assert "/secret/path" in caught.value.cause
 

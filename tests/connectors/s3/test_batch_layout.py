@@ -143,6 +143,43 @@ async def test_a_mail_that_cannot_be_read_fails_alone(open_batches, shelf, make_
     assert [record.id for record in shelf.records(outcomes[0].location["key"])] == [mail.envelope.id for mail in good]
 
 
+async def test_a_partly_failed_batch_settles_its_parts(open_batches, shelf, make_mail, make_hooked, interfere):
+    def fail(position):
+        raise OSError("the file that holds the content ended early")
+
+    connector = await open_batches(batch_max_bytes=MIB, batch_max_mails=3)
+    full, damaged = True, make_mail(b"x")
+    unreadable = type(damaged)(damaged.envelope, make_hooked(b"x", fail))
+    large, cancelled, *good = make_mail(b"x" * (MIB + 1)), make_mail(), make_mail(), make_mail()
+    interfere(
+        connector,
+        "PutObject",
+        lambda request: (507, "XMinioStorageFull") if full and request.url.endswith(".eml") else None,
+    )
+    # The content of the large mail has no room in a batch, and none beside it.
+    with pytest.raises(TransientFailure) as refused:
+        await connector.emit(large)
+    assert str(refused.value.status) == "4.3.1"
+    assert not refused.value.possibly_stored
+    waiting = await emits(connector, [good[0], unreadable, cancelled])
+    waiting[2].cancel()
+    outcomes = await asyncio.gather(*waiting, *await emits(connector, [good[1]]), return_exceptions=True)
+    assert isinstance(outcomes[1], TransientFailure)
+    assert not outcomes[1].possibly_stored
+    assert isinstance(outcomes[2], asyncio.CancelledError)
+    settled = [outcomes[0], outcomes[3]]
+    # What failed comes again, by itself, and each mail is there once.
+    full = False
+    settled += await asyncio.gather(*map(connector.emit, [damaged, large, cancelled]))
+    assert [receipt.id for receipt in settled] == [mail.envelope.id for mail in (*good, damaged, large, cancelled)]
+    for mail, receipt in zip((*good, damaged, large, cancelled), settled, strict=True):
+        assert (await shelf.read_back(receipt)).content.read() == mail.content.read()
+    files = [key for key in shelf.keys("") if key.endswith(".avro")]
+    assert sorted(record.id for key in files for record in shelf.records(key)) == sorted(
+        receipt.id for receipt in settled
+    )
+
+
 async def test_a_batch_of_which_nothing_can_be_read_is_no_object(open_batches, shelf, make_mail, make_hooked):
     def fail(position):
         raise OSError("the file that holds the content ended early")
@@ -204,4 +241,5 @@ async def test_every_mail_of_a_batch_hears_of_its_failure(open_batches, make_mai
     interfere(connector, "PutObject", lambda request: (507, "XMinioStorageFull"))
     outcomes = await asyncio.gather(*(connector.emit(make_mail()) for _ in range(3)), return_exceptions=True)
     assert [str(outcome.status) for outcome in outcomes] == ["4.3.1"] * 3
+    assert not any(outcome.possibly_stored for outcome in outcomes)
     assert len(set(map(id, outcomes))) == 3
