@@ -21,9 +21,8 @@ __all__ = ["CarriedOver", "carry_over"]
 # How often reading may fail before the rest is given up, which takes some seconds.
 _FAILURES = 200_000
 _AT_ONCE = 1_000
-# No number is given again that a row had which could not be read.
-_SKIPPED_NUMBERS = 1_000_000
-_HIGHEST = 2**62
+# More than any spool has given numbers.
+_HIGHEST = 2**40
 
 _MESSAGES = (
     "SELECT number, id, accepted_at, size, checksum, envelope, content FROM message"
@@ -51,11 +50,11 @@ _STATES = frozenset(State) - {State.DELIVERED}
 
 
 class CarriedOver(NamedTuple):
-    """How many rows the new database has, and how many single places of the old one could not be read."""
+    """How many rows the new database has, and whether every part of the old one could be read."""
 
     messages: int
     deliveries: int
-    unreadable: int
+    complete: bool
 
 
 def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> CarriedOver:
@@ -66,33 +65,36 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
     can be lost by it, and counts as unreadable otherwise.
     """
     if source is None:
-        return CarriedOver(0, 0, 0)
-    messages, deliveries = _Rows(source, _MESSAGES), _Rows(source, _DELIVERIES)
+        return CarriedOver(0, 0, complete=False)
+    highest = _highest(source)
+    messages, deliveries = _Rows(source, _MESSAGES, highest), _Rows(source, _DELIVERIES, highest)
     _copy(target, _INSERT_MESSAGE, (row for row in messages.read() if _is_message(row)))
     ordered = (_in_order(row) for row in deliveries.read())
     _copy(target, _INSERT_DELIVERY, (row for row in ordered if row is not None))
-    paused = _Rows(source, "SELECT connector, since, cause FROM paused WHERE ? < ?").read()
-    _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", paused)
+    paused = _Rows(source, "SELECT connector, since, cause FROM paused WHERE 1 BETWEEN ? AND ?", 1)
+    _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", paused.read())
     _copy(target, _INSERT_DELIVERY, _stranded(target))
     target.execute(_PROMOTE)
-    target.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'message'", (_SKIPPED_NUMBERS,))
-    return CarriedOver(
-        _count(target, "message"), _count(target, "delivery"), messages.unreadable + deliveries.unreadable
-    )
+    # No number is given again that a row had which could not be read.
+    target.execute("DELETE FROM sqlite_sequence")
+    target.execute("INSERT INTO sqlite_sequence VALUES ('message', ?)", (highest,))
+    complete = messages.complete and deliveries.complete and paused.complete
+    return CarriedOver(_count(target, "message"), _count(target, "delivery"), complete)
 
 
 class _Rows:
     """The rows of `statement`, which takes a lowest and a highest number and gives the number first."""
 
-    def __init__(self, connection: apsw.Connection, statement: str) -> None:
+    def __init__(self, connection: apsw.Connection, statement: str, highest: int) -> None:
         self._connection = connection
         self._statement = statement
-        self.unreadable = 0
+        self._highest = highest
+        self.complete = True
 
     def read(self) -> Iterator[tuple[Any, ...]]:
         """Some rows may come twice."""
         # The widest first: what is given up in the end are the smallest pieces.
-        ranges = deque([(0, _HIGHEST)])
+        ranges = deque([(0, self._highest)])
         failures = 0
         while ranges and failures < _FAILURES:
             low, high = ranges.popleft()
@@ -103,13 +105,20 @@ class _Rows:
                     if isinstance(row[0], int):
                         reached = max(reached, min(row[0], high))
             except (apsw.CorruptError, apsw.NotADBError, apsw.IOError):
+                self.complete = False
                 failures += 1
-                if reached == high:
-                    self.unreadable += 1
-                    continue
-                middle = (reached + high) // 2
-                ranges += [(reached, middle), (middle + 1, high)]
-        self.unreadable += len(ranges)
+                if reached < high:
+                    middle = (reached + high) // 2
+                    ranges += [(reached, middle), (middle + 1, high)]
+
+
+def _highest(source: apsw.Connection) -> int:
+    """No message has a higher number."""
+    try:
+        ((number,),) = source.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
+    except (apsw.Error, ValueError):
+        return _HIGHEST
+    return number if isinstance(number, int) and 0 < number < _HIGHEST else _HIGHEST
 
 
 def _copy(target: apsw.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:

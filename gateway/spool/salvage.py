@@ -32,8 +32,7 @@ _log = structlog.get_logger("mailsluice.spool")
 
 def is_needed(directory: Path) -> bool:
     """Whether the database of the spool is gone, although there was one: SQLite would begin an empty one unasked."""
-    database = directory / _DATABASE
-    if database.exists() and database.stat().st_size:
+    if _is_there(directory):
         return False
     log = directory / (_DATABASE + _LOG)
     has_content = any(True for _ in (directory / "content").iterdir())
@@ -83,7 +82,7 @@ def salvage(directory: Path) -> None:
         "alarm: a damaged database was replaced",
         messages=carried.messages,
         deliveries=carried.deliveries,
-        unreadable=carried.unreadable,
+        complete=carried.complete,
         rest=str(place),
     )
 
@@ -101,10 +100,15 @@ def _places(directory: Path) -> list[Path]:
         return []
 
 
+def _is_there(directory: Path) -> bool:
+    database = directory / _DATABASE
+    return database.exists() and database.stat().st_size > 0
+
+
 def _unfinished(directory: Path) -> Path | None:
     """The quarantine that a crash has left half-done."""
     places = _places(directory)
-    if (directory / _DATABASE).exists() or not places or not (places[-1] / _DATABASE).exists():
+    if _is_there(directory) or not places or not (places[-1] / _DATABASE).exists():
         return None
     return places[-1]
 

@@ -219,7 +219,7 @@ class Spool:
             damage = await in_thread(lambda abandoned: find_damage(self._path, abandoned))
             if damage:
                 _log.error("alarm: the spool's database is damaged", cause=damage)
-                await self._writer.run(partial(_report, damage))
+                await self._writer.run(partial(_report, [apsw.CorruptError(damage)]))
             else:
                 _log.info("the spool's database is intact", seconds=round(time.monotonic() - begun, 3))
             await self.remove_orphans()
@@ -274,9 +274,10 @@ class Spool:
             self._corrections.append(correction)
 
 
-def _report(damage: str, _connection: apsw.Connection) -> None:
-    # The writer takes it as if it had come upon it by itself.
-    raise apsw.CorruptError(damage)
+def _report(damage: list[apsw.CorruptError], _connection: apsw.Connection) -> None:
+    """Have the writer come upon the damage, once."""
+    if damage:
+        raise damage.pop()
 
 
 def _entry(due: Due, connector: str, mail: Mail) -> Entry:

@@ -113,7 +113,7 @@ class Writer:
 
     # Committing
 
-    def _commit(self, group: Sequence[_Wanted]) -> list[_Done]:
+    def _commit(self, group: Sequence[_Wanted], *, again: bool = True) -> list[_Done]:
         connection = self._usable_connection()
         if connection is None:
             return _failed(group, errno.EIO, "the spool's database cannot be opened")
@@ -134,6 +134,9 @@ class Writer:
                 # Whatever else it is, the next group begins with a connection that knows nothing of it.
                 self._undone += [each.undo for each in group if each.undo is not None]
                 self._abandon(error)
+                if again and self._connection is not None and _is_damage(error):
+                    # There is another database now, which holds all but what was damaged.
+                    return self._commit(group, again=False)
                 return _failed(group, errno.EIO, f"the spool's database: {error}")
             return self._commit_apart(group, error)
         except Exception as error:  # noqa: BLE001  # a defect is its operation's, and told to whoever wanted it
@@ -163,7 +166,7 @@ class Writer:
 
     def _abandon(self, error: apsw.Error) -> None:
         _log.error("the spool's database failed and is opened again", cause=str(error))
-        self._damaged |= isinstance(error, apsw.CorruptError | apsw.NotADBError)
+        self._damaged |= _is_damage(error)
         if self._connection is not None:
             abandon(self._connection)
             self._connection = None
@@ -178,7 +181,7 @@ class Writer:
                     undo(connection)
         except Exception as error:  # noqa: BLE001  # a spool that cannot be opened is told to every client until it can
             _log.error("the spool's database cannot be opened", cause=str(error))
-            self._damaged |= isinstance(error, apsw.CorruptError | apsw.NotADBError)
+            self._damaged |= _is_damage(error)
             if connection is not None:
                 abandon(connection)
             self._reopen_at = time.monotonic() + self._reopen_seconds
@@ -237,6 +240,10 @@ class Writer:
         if self._log_pages - self._copied_log_pages > _LOG_PAGES:
             self._copy_log()
         return True
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
 
 
 def _failed(group: Sequence[_Wanted], number: int, text: str) -> list[_Done]:
