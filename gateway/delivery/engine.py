@@ -28,6 +28,8 @@ class Engine:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._queues: dict[str, DeliveryQueue] = {}
+        # Those whose destinations a reload has taken away, while their last attempts end.
+        self._leaving: set[DeliveryQueue] = set()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
@@ -54,9 +56,12 @@ class Engine:
                 self._queues[name].start()
         for queue in gone:
             del self._queues[queue.destination.name]
-            await queue.stop(seconds=queue.destination.deadline_seconds)
+            self._leaving.add(queue)
         for connector in await self._spool.connectors() - self._queues.keys():
             records.connector_missing(connector)
+        for queue in gone:
+            await queue.stop(seconds=queue.destination.deadline_seconds)
+            self._leaving.discard(queue)
 
     async def accept(self, mail: Mail, recipients: Mapping[str, Sequence[int]]) -> Receipt:
         """Take responsibility for `mail`: the receipt stands for what is on stable storage.
@@ -97,7 +102,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         async with asyncio.TaskGroup() as stopping:
-            for queue in self._queues.values():
+            for queue in (*self._queues.values(), *self._leaving):
                 stopping.create_task(queue.stop(seconds=seconds))
 
     def _wake_queues_of(self, message: NewMessage) -> None:

@@ -11,19 +11,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from gateway.connector import DeliveryFailure, DestinationClosed, PermanentFailure, Receipt, TransientFailure
+from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailure
 from gateway.delivery import records
 from gateway.delivery.clock import now
 from gateway.delivery.destination import Destination
 from gateway.delivery.notices import Notices
 from gateway.retries import FOR_EVER
-from gateway.spool import Entry, NewMessage, Notification, Settlement, Spool, State
+from gateway.spool import INLINE_OCTETS, Entry, NewMessage, Notification, Settlement, Spool, State
 
 __all__ = ["DeliveryQueue"]
 
 _MAXIMUM_OCTETS = 16 * 1024 * 1024
 # So many failures in a row are the destination's, not the mails'.
 _SUSPICIOUS = 8
+_DEFECT_SECONDS = 60.0
 _SPOOL_RETRY_SECONDS = 1.0
 
 
@@ -50,6 +51,8 @@ class DeliveryQueue:
         self._backlog = True
         self._next_due: float | None = None
         self._failures = 0
+        # How many trials of a destination that is suspected have failed, the one that made it so among them.
+        self._trials = 0
         self._hold_until = 0.0
         self._attempts: set[asyncio.Task[None]] = set()
         self._run: asyncio.Task[None] | None = None
@@ -86,7 +89,7 @@ class DeliveryQueue:
         """Claim nothing from now on, or again."""
         if self._paused and not paused:
             records.resumed(self.destination.name)
-            self._failures = 0
+            self._trust()
             self.wake()
         self._paused = paused
 
@@ -152,8 +155,10 @@ class DeliveryQueue:
         return self.destination.max_in_flight
 
     def _free_places(self) -> int:
-        if self._failures >= _SUSPICIOUS or self._hold_until > time.monotonic():
-            return 1 if not self._unsettled and self._hold_until <= time.monotonic() else 0
+        if self._hold_until > time.monotonic():
+            return 0
+        if self._trials:
+            return 0 if self._unsettled else 1
         return min(self._window - self._emitting, 2 * self._window - self._unsettled)
 
     def _take(self, octets: int) -> None:
@@ -169,30 +174,43 @@ class DeliveryQueue:
     # Attempting
 
     async def _attempt(self, entry: Entry) -> None:
-        started = time.monotonic()
         octets = _octets_in_memory(entry)
         try:
-            receipt = await self.destination.deliver(entry.mail)
-        except DestinationClosed as failure:
-            settlement = self._put_off(entry, failure, delay=0.0)
-            await self._close(failure)
-        except TransientFailure as failure:
-            settlement = self._failed_for_now(entry, failure)
-        except PermanentFailure as failure:
-            settlement = self._dead_letter(entry, failure)
-        except DeliveryFailure as failure:
-            settlement = self._put_off(entry, failure, delay=self._delay(entry) or 0.0)
+            settlement = await self._settlement(entry)
         except asyncio.CancelledError:
             # The end of the process. Whether the destination has the mail, nobody knows.
             settlement = _settlement(entry, State.WAITING, due=now(), possible_duplicate=True, cause="interrupted")
-        else:
-            settlement = self._delivered(entry, receipt, seconds=time.monotonic() - started)
+        except Exception as error:  # noqa: BLE001  # the top of an attempt: a defect here costs neither mail nor queue
+            records.broken(entry, error)
+            settlement = _settlement(
+                entry, State.WAITING, due=now() + _DEFECT_SECONDS, possible_duplicate=True, cause=repr(error)
+            )
         finally:
             self._emitting -= 1
             self._wake.set()
             entry.mail.content.close()
         await self._settle(settlement)
         self._give_back(octets)
+
+    async def _settlement(self, entry: Entry) -> Settlement:
+        """Make the attempt, and say what is to be said of it."""
+        started, trials = time.monotonic(), self._trials
+        try:
+            receipt = await self.destination.deliver(entry.mail)
+        except DestinationClosed as failure:
+            await self._close(failure)
+            return self._put_off(entry, failure, delay=0.0)
+        except TransientFailure as failure:
+            self._suspect(failure, trials)
+            delay = self._delay(entry)
+            if delay is None:
+                return self._dead_letter(entry, failure)
+            return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
+        except DeliveryFailure as failure:
+            return self._dead_letter(entry, failure)
+        records.delivered(entry, receipt, seconds=time.monotonic() - started)
+        self._trust()
+        return _settlement(entry, State.DELIVERED, notifications=self.notices.relayed(entry))
 
     async def _settle(self, settlement: Settlement) -> None:
         """Say it to the spool until it has heard: what was delivered is not delivered again because a disk was full."""
@@ -214,18 +232,6 @@ class DeliveryQueue:
             self._backlog = True
         for notification in settlement.notifications:
             self._added(notification.message)
-
-    def _delivered(self, entry: Entry, receipt: Receipt, *, seconds: float) -> Settlement:
-        records.delivered(entry, receipt, seconds=seconds)
-        self._failures = 0
-        return _settlement(entry, State.DELIVERED, notifications=self.notices.relayed(entry))
-
-    def _failed_for_now(self, entry: Entry, failure: TransientFailure) -> Settlement:
-        self._suspect(failure)
-        delay = self._delay(entry)
-        if delay is None:
-            return self._dead_letter(entry, failure)
-        return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
 
     def _put_off(self, entry: Entry, failure: DeliveryFailure, *, delay: float) -> Settlement:
         possibly_stored = isinstance(failure, TransientFailure) and failure.possibly_stored
@@ -256,13 +262,19 @@ class DeliveryQueue:
     def _delay(self, entry: Entry) -> float | None:
         return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
 
-    def _suspect(self, failure: TransientFailure) -> None:
-        self._failures += 1
-        if self._failures == _SUSPICIOUS:
-            records.suspected(self.destination.name, failure)
+    def _trust(self) -> None:
+        self._failures = self._trials = 0
+
+    def _suspect(self, failure: TransientFailure, trials: int) -> None:
+        """Count a failure of an attempt that began after so many trials; what failed together counts once."""
         hold = failure.retry_after_seconds
-        if self._failures >= _SUSPICIOUS:
-            hold = max(hold, FOR_EVER.delay_seconds(self._failures - _SUSPICIOUS + 1, spread=random.random()) or 0.0)  # noqa: S311  # a spread
+        if trials == self._trials:
+            self._failures += 1
+            if self._failures >= _SUSPICIOUS:
+                if not self._trials:
+                    records.suspected(self.destination.name, failure)
+                self._trials += 1
+                hold = max(hold, FOR_EVER.delay_seconds(self._trials, spread=random.random()) or 0.0)  # noqa: S311  # a spread
         self._hold_until = max(self._hold_until, time.monotonic() + hold)
 
     async def _close(self, failure: DestinationClosed) -> None:
@@ -301,5 +313,5 @@ def _settlement(
 
 
 def _octets_in_memory(entry: Entry) -> int:
-    content = entry.mail.content
-    return 0 if content.descriptor is not None else content.size
+    # An open file is no less than the largest content that needs none.
+    return min(entry.mail.content.size, INLINE_OCTETS)

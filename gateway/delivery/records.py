@@ -9,6 +9,7 @@ from gateway.connector import DeliveryFailure, Receipt
 from gateway.spool import Entry
 
 __all__ = [
+    "broken",
     "connector_missing",
     "dead_letter",
     "delivered",
@@ -53,6 +54,11 @@ def dead_letter(entry: Entry, failure: DeliveryFailure, *, notified: bool) -> No
 def quarantined(message: int, connector: str, cause: str) -> None:
     """The spool cannot give back what it was given."""
     _log.error("alarm: spooled mail is damaged and in quarantine", message=message, connector=connector, cause=cause)
+
+
+def broken(entry: Entry, error: Exception) -> None:
+    """A defect of this program ended an attempt."""
+    _log.error("alarm: a defect ended an attempt; it is made again", **_which(entry), exc_info=error)
 
 
 def paused(connector: str, cause: str) -> None:

@@ -267,3 +267,35 @@ async def test_a_backlog_is_delivered_through_a_bounded_window(rig):
         await rig.settled()
     assert len(rig.connectors["one"].mails) == 1000
     assert rig.connectors["one"].peak_in_flight == rig.max_in_flight
+
+
+async def test_failures_that_come_together_count_as_one(rig):
+    rig.max_in_flight = 64
+    one = rig.connectors["one"]
+    one.hold()
+    one.failure = DOWN
+    async with rig.running() as engine:
+        await asyncio.sleep(0)
+        for _ in range(64):
+            await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: one.in_flight > 32)
+        one.release()
+        await rig.until(lambda: one.in_flight == 0)
+        one.failure = None
+        # Each counted for itself, the destination would be left alone for a minute.
+        await rig.settled()
+    assert len(one.mails) == 64
+
+
+async def test_a_defect_in_an_attempt_costs_neither_the_mail_nor_the_queue(rig):
+    class Broken(Notices):
+        def relayed(self, entry):
+            raise RuntimeError("a defect")
+
+    async with rig.running() as engine:
+        await engine.assign(rig.destinations, Broken(hostname="mx.example.org", via=lambda _: ""))
+        await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: rig.rows("state, cause") == [("waiting", "RuntimeError('a defect')")])
+        await engine.assign(rig.destinations, Notices(hostname="mx.example.org", via=lambda _: ""))
+        await engine.accept(mail := fresh(), {"one": (0,)})
+        await rig.until(lambda: mail.envelope.id in rig.connectors["one"].mails)
