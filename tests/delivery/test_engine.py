@@ -263,6 +263,7 @@ async def test_a_backlog_is_delivered_through_a_bounded_window(rig):
         rig.connectors["one"].hold()
         mails = [fresh() for _ in range(1000)]
         await asyncio.gather(*(engine.accept(mail, {"one": (0,)}) for mail in mails))
+        await rig.until(lambda: rig.connectors["one"].in_flight == rig.max_in_flight)
         rig.connectors["one"].release()
         await rig.settled()
     assert len(rig.connectors["one"].mails) == 1000
