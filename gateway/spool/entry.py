@@ -96,9 +96,9 @@ class Notification(Struct, frozen=True, kw_only=True):
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """What became of the attempt that `attempts` counts. `due` is when a delivery that waits is tried again, Unix time.
+    """What became of an attempt: the one that `attempts` counts, or with 0 whichever is under way.
 
-    It may be said again, whether or not it was heard.
+    `due` is when a delivery that waits is tried again, Unix time. It may be said again, whether or not it was heard.
     """
 
     message: int

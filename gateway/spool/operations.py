@@ -46,8 +46,9 @@ _MESSAGE = "SELECT id, checksum, envelope, content FROM message WHERE number = ?
 _ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
 # What is said again, late, about an attempt must not meet the one after it.
 _UPDATE = (
-    "UPDATE delivery SET state = ?, due = ?, possible_duplicate = ?, status = ?, cause = ?"
-    " WHERE message = ? AND connector = ? AND state = 'attempted' AND attempts = ?"
+    "UPDATE delivery SET state = ?1, due = ?2, possible_duplicate = ?3, status = ?4, cause = ?5,"
+    " attempts = max(attempts, ?8)"
+    " WHERE message = ?6 AND connector = ?7 AND state = 'attempted' AND (attempts <= ?8 OR ?8 = 0)"
 )
 _TAKE_BACK = (
     "UPDATE delivery SET state = 'waiting', due = max(due, ?), attempts = attempts - 1, cause = ?"
@@ -159,7 +160,7 @@ def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int
         except DamagedRowError as error:
             damaged.append(Damage(message=number, connector=connector, cause=str(error)))
             continue
-        octets -= mail.content.size
+        octets -= INLINE_OCTETS if is_file else mail.content.size
         if octets < 0 and due:
             break
         due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate)))
