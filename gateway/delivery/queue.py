@@ -50,6 +50,8 @@ class DeliveryQueue:
         # Whether the spool may have something due, and when it will have, for all that is known.
         self._backlog = True
         self._next_due: float | None = None
+        # Whether that changed since the claim that is under way began, which then does not know of it.
+        self._changed = False
         self._failures = 0
         # How many trials of a destination that is suspected have failed, the one that made it so among them.
         self._trials = 0
@@ -82,7 +84,7 @@ class DeliveryQueue:
 
     def wake(self) -> None:
         """There may be something due that this queue does not know of."""
-        self._backlog = True
+        self._backlog = self._changed = True
         self._wake.set()
 
     def pause(self, *, paused: bool) -> None:
@@ -115,6 +117,7 @@ class DeliveryQueue:
             limit = self._free_places()
             if self._paused or limit < 1 or not self._is_worth_a_claim(limit):
                 continue
+            self._changed = False
             try:
                 claim = await self._spool.claim(
                     self.destination.name, now=now(), limit=limit, octets=max(0, _MAXIMUM_OCTETS - self._octets)
@@ -127,7 +130,7 @@ class DeliveryQueue:
             for damage in claim.damaged:
                 records.quarantined(damage.message, damage.connector, damage.cause)
             self._next_due = claim.next_due
-            self._backlog = claim.next_due is not None and claim.next_due <= now()
+            self._backlog = self._changed or (claim.next_due is not None and claim.next_due <= now())
             if self._backlog:
                 self._wake.set()
             for entry in claim.entries:
@@ -227,9 +230,10 @@ class DeliveryQueue:
                 break
         if settlement.state is State.WAITING:
             self._next_due = min(filter(None, (self._next_due, settlement.due)))
+            self._changed = True
         if self.destination.is_ordered:
             # Another may have waited behind this one.
-            self._backlog = True
+            self._backlog = self._changed = True
         for notification in settlement.notifications:
             self._added(notification.message)
 
