@@ -21,7 +21,14 @@ from gateway.cli import app as command
 from tests.end_to_end.gateway import Gateway
 from tests.torture.shim import Faults, library
 
-_IMPORTED = ["connectors.directory", "connectors.http", "gateway.app", "tests.torture.spool_life", "uvloop", __name__]
+_IMPORTED = [
+    "connectors.directory",
+    "gateway.app",
+    "tests.torture.sinks",
+    "tests.torture.spool_life",
+    "uvloop",
+    __name__,
+]
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -44,10 +51,8 @@ class ForkedGateway(Gateway):
         self._faults = faults
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            super().kill()
-            return
-        # It was gone already, and its parent, who is not this process, has seen to it.
+        # It may have ended by itself, and its parent, who is not this process, has seen to it then.
+        self._process.send_signal(signal.SIGKILL)
         self.wait()
 
     def _spawn(self) -> "subprocess.Popen[str]":

@@ -15,6 +15,7 @@ __all__ = ["SpoolView", "configuration", "open_leftovers"]
 
 _DRAIN_SECONDS = 120.0
 _POLL_SECONDS = 0.02
+_LOG_LINES_SHOWN = 20
 _UNDER_WAY = "state NOT IN ('dead', 'quarantined')"
 
 
@@ -42,11 +43,18 @@ class SpoolView:
         deadline = time.monotonic() + _DRAIN_SECONDS
         while waiting := self._rows(f"SELECT connector, count(*) FROM delivery WHERE {_UNDER_WAY} GROUP BY connector"):
             if not gateway.running:
-                raise AssertionError(f"the gateway ended while it was drained:\n{gateway.log}")
+                raise AssertionError(f"the gateway ended while it was drained:\n{_end(gateway)}")
             if time.monotonic() > deadline:
                 rows = self._rows(f"SELECT * FROM delivery WHERE {_UNDER_WAY} LIMIT 5")
-                raise AssertionError(f"the spool still has {waiting} after {_DRAIN_SECONDS:g} s: {rows}\n{gateway.log}")
+                raise AssertionError(
+                    f"the spool still has {waiting} after {_DRAIN_SECONDS:g} s: {rows}\n{_end(gateway)}"
+                )
             time.sleep(_POLL_SECONDS)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing waits to be delivered."""
+        return not self._rows(f"SELECT 1 FROM delivery WHERE {_UNDER_WAY} LIMIT 1")
 
     def dead(self) -> set[tuple[str, str]]:
         """The dead letters, as mail id and connector."""
@@ -95,3 +103,8 @@ def open_leftovers(gateway: Gateway) -> list[str]:
         if target.endswith("(deleted)") or "/content/" in target:
             found.append(f"{target} is still open")
     return found
+
+
+def _end(gateway: Gateway) -> str:
+    """The end of what it said."""
+    return "\n".join(gateway.log.splitlines()[-_LOG_LINES_SHOWN:])

@@ -31,11 +31,11 @@ _KILLED = -9
 _ROUTES = {"example.org": Route(("spool",), "spooled")}
 
 
-def meet_every(action: Action, *, sticky: bool) -> int:
-    """Let lives meet the fault at every call that there is: how many lives that took."""
-    for at in count(1):
+def meet_every(action: Action, *, sticky: bool, every: int = 1) -> int:
+    """Let lives meet the fault at every call that there is, or every so many: how many lives that took."""
+    for lives, at in enumerate(count(1, every), 1):
         if not meet(action, at=at, sticky=sticky):
-            return at
+            return lives
     raise AssertionError
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from gateway.envelope import Content, Mail, new_id
+from gateway.address import parse_path
+from gateway.envelope import Content, Mail, Sender, new_id
 from gateway.spool import NewDelivery, NewMessage, Settlement, Spool, SpoolError, State, writer
 from gateway.spool.entry import Entry
 from gateway.testing.samples import plain_mail
-from tests.torture.journal import Attempt, Delivered, Ending, Journal, Outcome
+from tests.torture.journal import Attempt, Delivered, Ending, Journal, Outcome, sender
 from tests.torture.shim import relent
+from tests.torture.sinks import _described
 
 __all__ = ["RECIPIENT", "Said", "live", "recover", "remaining", "said"]
 
@@ -51,12 +53,12 @@ def recover(spool: str) -> None:
     asyncio.run(_recover(Path(spool)))
 
 
-def remaining(spool: Path) -> list[tuple[Delivered, bool]]:
+def remaining(spool: Path, connector: str = _CONNECTOR) -> list[tuple[Delivered, bool]]:
     """The mails in the spool, each with whether it may be a duplicate, as a process that starts after a crash has them.
 
     Raises AssertionError for what the spool calls damaged.
     """
-    return asyncio.run(_remaining(spool))
+    return asyncio.run(_remaining(spool, connector))
 
 
 def said(destination: Path) -> list[Said]:
@@ -100,7 +102,10 @@ def _mail(content: Content) -> Mail:
     envelope = plain_mail().envelope
     digest = hashlib.sha256(content.read()).hexdigest()
     message = structs.replace(envelope.message, size=content.size, sha256=digest)
-    return Mail(structs.replace(envelope, id=new_id(), message=message), content)
+    id_ = new_id()
+    originator = Sender(address=parse_path(sender(id_).encode(), utf8=False))
+    transaction = structs.replace(envelope.envelope, mail_from=originator)
+    return Mail(structs.replace(envelope, id=id_, envelope=transaction, message=message), content)
 
 
 async def _add(spool: Spool, journal: Journal, mail: Mail, *, at_once: bool, says: io.FileIO) -> bool:
@@ -168,28 +173,23 @@ async def _recover(directory: Path) -> None:
     await spool.close()
 
 
-async def _remaining(directory: Path) -> list[tuple[Delivered, bool]]:
+async def _remaining(directory: Path, connector: str) -> list[tuple[Delivered, bool]]:
     spool = Spool.open(directory)
     found: list[tuple[Delivered, bool]] = []
     try:
         await spool.recover(time.time())
-        while entries := (await _claim(spool)):
+        while entries := (await _claim(spool, connector)):
             for entry in entries:
                 mail = entry.mail
-                delivered = Delivered(
-                    marker=mail.envelope.id,
-                    mail_id=mail.envelope.id,
-                    sha256=hashlib.sha256(mail.content.read()).hexdigest(),
-                    recipients=tuple(str(each.address) for each in mail.envelope.envelope.recipients),
-                )
-                found.append((delivered, entry.possible_duplicate))
+                digest = hashlib.sha256(mail.content.read()).hexdigest()
+                found.append((_described(mail.envelope, digest), entry.possible_duplicate))
                 mail.content.close()
     finally:
         await spool.close()
     return found
 
 
-async def _claim(spool: Spool) -> tuple[Entry, ...]:
-    claim = await spool.claim(_CONNECTOR, now=time.time() + _IN_A_YEAR, limit=100, octets=1 << 30)
+async def _claim(spool: Spool, connector: str) -> tuple[Entry, ...]:
+    claim = await spool.claim(connector, now=time.time() + _IN_A_YEAR, limit=100, octets=1 << 30)
     assert not claim.damaged, claim.damaged
     return claim.entries

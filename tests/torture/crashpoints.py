@@ -1,0 +1,207 @@
+"""Crash points of the whole gateway: it is killed, or its disk fails, at the n-th call that changes a file.
+
+    python -m tests.torture.crashpoints          # every call of every course; some hours
+    python -m tests.torture.crashpoints --every 7
+
+A course is a way that mail can come and be accepted. It begins with the gateway's start, so that its making of the
+directories and the spool is disturbed as well.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, product, takewhile
+from pathlib import Path
+from typing import Literal
+
+from tests.torture import spool_crashes
+from tests.torture.clients import Client
+from tests.torture.forked import ForkedGateway
+from tests.torture.gateway import SpoolView, configuration, open_leftovers
+from tests.torture.journal import Ending, Journal, read
+from tests.torture.oracle import Route, judge
+from tests.torture.shim import Action, Faults
+from tests.torture.sinks import DirectorySink
+from tests.torture.spool_crashes import MEMORY
+from tests.torture.workload import Mail, Mode, Traffic, mails
+
+__all__ = ["COURSES", "Course", "crash", "disturb"]
+
+# In a row of the spool's database, in a file of it, and in a file from its first block on.
+_SIZES = (4096, 70_000, 300_000)
+_MENDED_SECONDS = 20.0
+_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How mail comes, and when it is accepted."""
+
+    mode: Mode
+    accept: Literal["delivered", "spooled"]
+
+    def __str__(self) -> str:
+        return f"{self.mode}, {self.accept}"
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """All mail goes to one archive."""
+        return {"example.org": Route(("archive",), self.accept)}
+
+    def mail(self, name: str, size: int) -> Mail:
+        """The mail of this name; two of one name are the same."""
+        return next(mails(name, Traffic(modes=(self.mode,), sizes={size: 1})))
+
+
+COURSES = tuple(
+    Course(mode, accept) for mode, accept in product((Mode.DATA, Mode.BDAT, Mode.LMTP_DATA), ("spooled", "delivered"))
+)
+
+
+class _Scene:
+    """A gateway with a disk that fails, and beside it, where nothing fails, the journal."""
+
+    def __init__(self, place: Path, course: Course) -> None:
+        self.disk = place / "disk"
+        self.disk.mkdir()
+        self.journal_path = place / "journal"
+        self.course = course
+        self.sink = DirectorySink(self.disk / "mail")
+        self.spool = SpoolView(self.disk / "spool")
+        self.configuration = configuration([self.sink], course.routes)
+
+    def judge(self, happening: str, *, orphans: int, left: Iterable[str] = ()) -> None:
+        """Raise AssertionError where a promise was broken."""
+        leftovers = (*self.sink.problems(), *self.spool.leftovers(orphans=orphans), *left)
+        delivered = {self.sink.name: self.sink.delivered()}
+        verdict = judge(read(self.journal_path), delivered, self.course.routes, leftovers=leftovers)
+        assert verdict.is_clean, f"{happening}: {verdict}"
+
+    def outlast(self, gateway: ForkedGateway, what_was_sent: Iterable[Mail], journal: Journal) -> None:
+        """Start the gateway, send, let it deliver, and stop it. It may be killed at any point of this."""
+        try:
+            gateway.start()
+            with Client(gateway.addresses, journal) as client:
+                for mail in what_was_sent:
+                    client.send(mail)
+            self.spool.wait_until_drained(gateway)
+            gateway.stop()
+        except AssertionError:
+            if gateway.running:
+                raise
+            gateway.kill()
+
+    def fail_at_every_call(
+        self,
+        gateway: ForkedGateway,
+        client: Client,
+        faults: Faults,
+        action: Action,
+        *,
+        sticky: bool,
+        size: int,
+        every: int,
+    ) -> int:
+        """Send a mail for each call that one takes, and let that call fail: how many."""
+        for at in count(1, every):
+            faults.arm(action, at=at, sticky=sticky)
+            outcomes = client.send(self.course.mail(f"{size}-{at}", size))
+            for outcome in outcomes:
+                answered = outcome.ending is Ending.ACKED or 400 <= outcome.code < 500
+                assert answered, f"{self.course}: {action.name} at call {at}: {outcome}\n{gateway.log}"
+            self._wait_for_fault_or_rest(gateway, faults)
+            happened = faults.faults > 0
+            faults.disarm()
+            self._send_until_accepted(client, f"{size}-{at}-then")
+            assert gateway.running, gateway.log
+            if not happened:
+                return at
+        raise AssertionError
+
+    def _wait_for_fault_or_rest(self, gateway: ForkedGateway, faults: Faults) -> None:
+        deadline = time.monotonic() + _MENDED_SECONDS
+        while not faults.faults and not self.spool.is_drained and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def _send_until_accepted(self, client: Client, name: str) -> None:
+        deadline = time.monotonic() + _MENDED_SECONDS
+        for number in count():
+            outcomes = client.send(self.course.mail(f"{name}-{number}", 10))
+            if all(outcome.ending is Ending.ACKED for outcome in outcomes):
+                return
+            assert time.monotonic() < deadline, f"{self.course}: mail is refused though the disk is well: {outcomes}"
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _scene(course: Course) -> Iterator[_Scene]:
+    with tempfile.TemporaryDirectory(prefix="mailsluice-crash-", dir=MEMORY) as place:
+        yield _Scene(Path(place), course)
+
+
+def crash(course: Course, action: Action, at: int) -> bool:
+    """End the gateway at its call `at`, start it again, and judge: whether there were so many calls."""
+    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+        gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
+        faults.arm(action, at=at)
+        try:
+            scene.outlast(gateway, (course.mail(str(size), size) for size in _SIZES), journal)
+            happened = faults.faults > 0
+            faults.disarm()
+            gateway.start()
+            scene.spool.wait_until_drained(gateway)
+            assert gateway.stop() == 0
+        finally:
+            if gateway.running:
+                gateway.kill()
+        scene.judge(f"{course}: {action.name} at call {at}", orphans=len(_SIZES) if happened else 0)
+        return happened
+
+
+def disturb(course: Course, action: Action, *, sticky: bool, sizes: Iterable[int] = _SIZES, every: int = 1) -> int:
+    """Let the disk fail one running gateway at each call, or every so many, and judge it all: how many calls.
+
+    Each mail is accepted or answered 4xx, on the same connection. Once the disk is well again mail is accepted again.
+    """
+    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+        gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
+        gateway.start()
+        try:
+            with Client(gateway.addresses, journal) as client:
+                calls = sum(
+                    scene.fail_at_every_call(gateway, client, faults, action, sticky=sticky, size=size, every=every)
+                    for size in sizes
+                )
+            scene.spool.wait_until_drained(gateway)
+            left = open_leftovers(gateway)
+            assert gateway.stop() == 0
+        finally:
+            if gateway.running:
+                gateway.kill()
+        scene.judge(f"{course}: {action.name}{' and on' if sticky else ''}", orphans=calls, left=left)
+        return calls
+
+
+def main() -> None:
+    """The long form. Raises AssertionError at the first broken promise."""
+    arguments = argparse.ArgumentParser(description="Kill and disturb the spool and the gateway at every call.")
+    arguments.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth call")
+    every = arguments.parse_args().every
+    for action, sticky in spool_crashes.FAULTS:
+        lives = spool_crashes.meet_every(action, sticky=sticky, every=every)
+        print(f"spool: {action.name}{' and on' if sticky else ''}: {lives} lives", flush=True)
+    print(f"spool: {spool_crashes.end_every_recovery()} recoveries in a row", flush=True)
+    for course, action in product(COURSES, (Action.KILL, Action.TORN)):
+        crashes = sum(1 for _ in takewhile(partial(crash, course, action), count(1, every)))
+        print(f"{course}: {action.name}: {crashes} crashes", flush=True)
+    for course, action, sticky in product(COURSES, (Action.IO_ERROR, Action.NO_SPACE), (False, True)):
+        calls = disturb(course, action, sticky=sticky, every=every)
+        print(f"{course}: {action.name}{' and on' if sticky else ''}: {calls} calls", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The short form of the crash points: the spool at every call, the whole gateway at some."""
+
+import random
+
+import pytest
+
+from tests.torture import spool_crashes
+from tests.torture.crashpoints import COURSES, crash, disturb
+from tests.torture.shim import Action
+
+# Of the calls of one course: starting makes some, three mails the rest. They are spread over all of them.
+_CALLS = {"spooled": 360, "delivered": 120}
+_CRASHES = 3
+
+
+@pytest.mark.parametrize(
+    ("action", "sticky", "every"),
+    [
+        (Action.KILL, False, 1),
+        (Action.TORN, False, 3),
+        (Action.IO_ERROR, False, 1),
+        (Action.IO_ERROR, True, 5),
+        (Action.NO_SPACE, False, 5),
+        (Action.NO_SPACE, True, 2),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_whatever_call_of_the_spool_fails_what_it_acknowledged_is_there_and_nothing_else(action, sticky, every):
+    assert spool_crashes.meet_every(action, sticky=sticky, every=every) > 20
+
+
+def test_recoveries_that_are_killed_one_after_another_come_to_an_end():
+    assert spool_crashes.end_every_recovery() > 5
+
+
+@pytest.mark.parametrize("course", COURSES, ids=str)
+def test_a_gateway_that_is_killed_at_any_call_has_lost_nothing_after_its_next_start(course):
+    chance = random.Random(str(course))
+    for number in range(_CRASHES):
+        part = _CALLS[course.accept] // _CRASHES
+        at = number * part + chance.randint(1, part)
+        assert crash(course, chance.choice((Action.KILL, Action.TORN)), at), f"there is no call {at} any more"
+
+
+@pytest.mark.parametrize("course", COURSES, ids=str)
+@pytest.mark.parametrize(
+    ("action", "sticky"),
+    [(Action.IO_ERROR, False), (Action.NO_SPACE, True)],
+    ids=["an error", "a full disk"],
+)
+def test_a_gateway_whose_disk_fails_says_so_stays_up_and_goes_on_afterwards(course, action, sticky):
+    size = 4096 if course.accept == "spooled" else 300_000
+    assert disturb(course, action, sticky=sticky, sizes=(size,), every=7) > 7

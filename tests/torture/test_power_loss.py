@@ -1,0 +1,24 @@
+"""The short form of the power failures, and that the bench sees a loss where there is one."""
+
+import random
+
+import pytest
+
+from tests.torture.power_loss import recording
+
+_SEED = "power"
+_IMAGES = 50
+
+
+@pytest.mark.parametrize("accept", ["delivered", "spooled"])
+def test_whatever_a_power_failure_leaves_has_all_mail_that_was_acknowledged(accept):
+    with recording(accept, seed=_SEED) as recorded:
+        for number, verdict in enumerate(recorded.images(_IMAGES, random.Random(_SEED))):
+            assert verdict.is_clean, f"image {number}: {verdict}"
+            assert verdict.acked or verdict.unknown
+
+
+@pytest.mark.parametrize("accept", ["delivered", "spooled"])
+def test_where_syncs_do_nothing_mail_is_lost(accept):
+    with recording(accept, seed=_SEED, count=5, lies=True) as recorded:
+        assert any(verdict.lost for verdict in recorded.images(_IMAGES, random.Random(_SEED)))
