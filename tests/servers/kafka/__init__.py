@@ -3,5 +3,6 @@
 from tests.servers.kafka.clients import Record
 from tests.servers.kafka.cluster import KafkaCluster
 from tests.servers.kafka.jars import install
+from tests.servers.kafka.relay import KafkaRelay, Lost
 
-__all__ = ["KafkaCluster", "Record", "install"]
+__all__ = ["KafkaCluster", "KafkaRelay", "Lost", "Record", "install"]

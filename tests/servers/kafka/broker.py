@@ -36,12 +36,13 @@ class Broker:
 
     def format(self, cluster_id: str, account: Account) -> None:
         """Prepare the storage, with the account that SCRAM knows; only at the first start, there is no broker yet."""
-        scram = f"SCRAM-SHA-512=[name={account.username},password={account.password}]"
+        login = f"[name={account.username},password={account.password}]"
+        scram = [f"--add-scram=SCRAM-SHA-{digest}={login}" for digest in (256, 512)]
         run_tool(
             java_command(
                 "kafka.tools.StorageTool",
                 # Not two words for the id: it may begin with a hyphen.
-                *("format", f"--cluster-id={cluster_id}", "--config", self._properties, "--add-scram", scram),
+                *("format", f"--cluster-id={cluster_id}", "--config", self._properties, *scram),
                 options=("-Xmx128m", *QUICK_START),
             ),
             seconds=_START_SECONDS,

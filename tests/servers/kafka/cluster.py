@@ -13,9 +13,10 @@ from tests.servers.kafka import clients
 from tests.servers.kafka.broker import QUICK_START, Broker
 from tests.servers.kafka.certificates import make_certificates
 from tests.servers.kafka.clients import Record, apart
+from tests.servers.kafka.jars import java_command
 from tests.servers.kafka.properties import Account, Node, replication, server_properties
 from tests.servers.ports import free_port
-from tests.servers.processes import make_directory
+from tests.servers.processes import make_directory, run_tool
 
 
 class KafkaCluster:
@@ -26,8 +27,9 @@ class KafkaCluster:
     back, with the same ports and data, those that do not run; single ones are in `brokers`.
 
     The SASL_SSL listener (`tls_bootstrap`) is trusted through `ca_file` and takes `username` and `password` by PLAIN
-    and by SCRAM-SHA-512. `settings` are broker properties that come before ours. `java_options`
-    favour a fast start; a benchmark passes none.
+    and by SCRAM-SHA-512; SCRAM-SHA-256 knows them too, where `settings` enable it. It trusts `client_cert_file`, where
+    they have it ask. `settings` are broker properties that come before ours. `java_options` favour a fast start; a
+    benchmark passes none.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class KafkaCluster:
             brokers.append(Broker(node, properties, java_options))
         self.brokers = tuple(brokers)
         self.ca_file = certificates.ca_file
+        self.client_cert_file = certificates.client_cert_file
         self.username = self._account.username
         self.password = self._account.password
 
@@ -128,6 +131,13 @@ class KafkaCluster:
                 running, name, partitions=partitions, replicas=replicas, config=config or {}, seconds=seconds
             )
         )
+
+    def run_tool(self, main_class: str, *arguments: str) -> str:
+        """Run one of Kafka's own programs against the plaintext listeners, and return what it printed."""
+        command = java_command(
+            main_class, "--bootstrap-server", self.bootstrap, *arguments, options=("-Xmx128m", *QUICK_START)
+        )
+        return run_tool(command, seconds=60)
 
     def leader(self, topic: str, partition: int = 0) -> Broker:
         """Return the broker that leads a partition, for tests that take it away."""

@@ -21,7 +21,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The name and password that both SASL mechanisms accept."""
+    """The name and password that all SASL mechanisms accept."""
 
     username: str
     password: str
@@ -58,7 +58,12 @@ def server_properties(
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": certificates.keystore,
+        # For callers who ask clients for certificates (`ssl.client.auth`).
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": certificates.ca_file,
         "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{plain} user_{account.username}="{account.password}";',
+        # The mechanisms that are offered are those of `sasl.enabled.mechanisms`, above or among the caller's settings.
+        "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config": scram,
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scram,
         "connection.failed.authentication.delay.ms": 0,
         "auto.create.topics.enable": "false",
