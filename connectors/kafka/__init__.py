@@ -16,9 +16,17 @@ connector that `claim_check` names; the record's `message.reference` then says w
 then, the header `mail-reference`). Without a claim check such a mail is refused with 5.3.4.
 
 Nothing else is refused for good. Brokers that are down, hang or lack replicas, a topic that is missing, a right or a
-login that is refused: the client gets 451 within `deadline_seconds` and keeps the mail, and the log says what to mend.
-A mail that timed out may be stored all the same, and comes again under the same id; with the default key it comes into
-the same partition, where a consumer finds it by `mail-id`.
+login that is refused: the client gets 451 within `deadline_seconds` and keeps the mail, or it stays in the spool and is
+tried again for ever; the log says what to mend. A mail that the brokers may have although they did not say so comes
+again under the same id, marked in the spool as a possible duplicate; with the default key it comes into the same
+partition, where a consumer finds it by `mail-id`.
+
+A new leader is waited for while any broker answers. Without one for three seconds, mails fail at once, until a broker
+lets the gateway in again.
+
+Spooled mails whose records have the same topic and key are sent one at a time, so that a partition holds them in the
+order in which they came; the others go side by side. With the default key, with none, or with `{id}` in the topic,
+there is no such order. One key for all mail would make one queue of it, which waits for an answer after every mail.
 
 An acknowledgement is worth what the topic's replication is: use three replicas and `min.insync.replicas=2`. The user
 needs the rights to describe and write the topics.

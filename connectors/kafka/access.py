@@ -23,8 +23,9 @@ __all__ = ["connect"]
 # A login over TLS is some ten round trips, the start of a producer two or three of them.
 _PROBE_SECONDS = 5.0
 _START_SECONDS = 15.0
-# Records that come together share a request; a larger one has a batch of its own.
-_BATCH_BYTES = 64 * 1024
+# Records that come together share a batch, and those that find it full wait until it is sent: with small ones, a
+# thousand mails at once to one partition cost more in waiting for their turn than in all else.
+_BATCH_BYTES = 1024 * 1024
 
 
 async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
@@ -77,6 +78,9 @@ async def _first_that_answers(servers: tuple[str, ...], access: dict[str, Any]) 
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 await visit(host, port, **access)
+        except TimeoutError:
+            silence = TimeoutError(f"no answer within {_PROBE_SECONDS:g} s")
+            refusals.append(failures.from_error(silence, f"broker {server}"))
         # A ValueError is what aiokafka makes of a broker that does not know the SCRAM password either.
         except (errors.KafkaError, OSError, ValueError) as error:
             refusals.append(failures.from_error(error, f"broker {server}"))

@@ -1,8 +1,9 @@
 """aiokafka's producer and connection, able to let go of everything at once.
 
 A producer's own `stop()` first waits until every record is delivered, and an idempotent one waits for its brokers for
-ever: with brokers that are down or hang, `stop()` does not return (aiokafka's issue 1101). This module is the only one
-that reaches behind aiokafka's public interface. That is why its version is pinned, and why tests stop a real broker.
+ever: with brokers that are down or hang, `stop()` does not return (aiokafka's issue 1101). This module and
+`connectors.kafka.batch` are the only ones that reach behind aiokafka's public interface. That is why its version is
+pinned, and why tests stop a real broker.
 """
 
 import asyncio
@@ -13,9 +14,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.producer.sender import Sender
 
+from connectors.kafka.batch import Accumulator, NotAcknowledged, ProduceHandler
+
 __all__ = ["IdempotentProducer", "visit"]
 
 _END_SECONDS = 1.0
+# A network that hiccups is worth so long a wait. A new leader is worth a longer one, but somebody has to tell of it.
+_CUT_OFF_SECONDS = 3.0
 
 
 async def visit(host: str, port: int, **options: Any) -> None:
@@ -42,14 +47,28 @@ class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.requests: set[asyncio.Task[Any] | None] = set()
+        self._cut_off_since: float | None = None
 
-    async def _send_produce_req(self, *args: Any) -> None:
+    def is_cut_off(self) -> bool:
+        """Whether for some seconds no broker has told where the leaders are; asked whenever a request has failed."""
+        cluster = self.client.cluster
+        if cluster._last_refresh_ms == cluster._last_successful_refresh_ms:  # noqa: SLF001
+            self._cut_off_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._cut_off_since is None:
+            self._cut_off_since = now
+        return now - self._cut_off_since >= _CUT_OFF_SECONDS
+
+    async def _send_produce_req(self, node_id: int, batches: Any) -> None:
         request = asyncio.current_task()
         self.requests.add(request)
         try:
-            await super()._send_produce_req(*args)
+            await ProduceHandler(self, batches, node_id).do(node_id)
         finally:
             self.requests.discard(request)
+        self._in_flight.remove(node_id)
+        self._muted_partitions.difference_update(batches)
 
 
 class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
@@ -57,6 +76,15 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ha
 
     def __init__(self, *, request_timeout_ms: int, **options: Any) -> None:
         super().__init__(request_timeout_ms=request_timeout_ms, acks="all", enable_idempotence=True, **options)
+        made: Any = self._message_accumulator
+        self._message_accumulator: Accumulator = Accumulator(
+            self._metadata,
+            made._batch_size,  # noqa: SLF001  # see the module's docstring
+            made._compression_type,  # noqa: SLF001
+            made._batch_ttl,  # noqa: SLF001
+            txn_manager=self._txn_manager,
+            linger_ms=made._linger_time * 1000,  # noqa: SLF001
+        )
         self._sender = _Sender(
             self.client,
             acks=-1,
@@ -69,6 +97,13 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ha
     def forget_topic(self, topic: str) -> None:
         """Ask the brokers no more for a topic that does not exist: such names come from strangers and have no end."""
         self.client._topics.discard(topic)  # noqa: SLF001  # see the module's docstring
+
+    def give_up(self, sent: "asyncio.Future[Any]") -> NotAcknowledged:
+        """Why the record of the future that `send` returned is not acknowledged yet.
+
+        Unless it may be stored, it is taken back, and those that share its batch with it.
+        """
+        return self._message_accumulator.give_up(sent)
 
     async def abandon(self) -> None:
         """Drop every record and cut every connection. The futures of records that were dropped are never resolved."""

@@ -1,10 +1,10 @@
 """The Kafka connector: one record per mail, acknowledged by all in-sync replicas before `emit` returns."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from functools import cached_property
 
 import structlog
-from aiokafka.structs import RecordMetadata
 
 from connectors.kafka import failures
 from connectors.kafka.access import connect
@@ -76,11 +76,17 @@ class KafkaConnector:
         Cancelled, it leaves a record that may still be acknowledged in the next two seconds, or never was sent.
         """
         seconds = self._settings.deadline_seconds * _SHARE_OF_DEADLINE
-        try:
-            async with asyncio.timeout(seconds):
-                sent = await self._send(mail)
-        except TimeoutError as error:
-            raise failures.silent(f"topic {self._layout.topic(mail.envelope)}: nothing within {seconds:g} s") from error
+        deadline = asyncio.get_running_loop().time() + seconds
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    record = await self._record_of(mail, held)
+            except TimeoutError as error:
+                topic = self._layout.topic(mail.envelope)
+                waited = "it waited behind other mails, for the claim check or for the schema registry"
+                cause = f"topic {topic}: nothing was sent within {seconds:g} s; {waited}"
+                raise failures.silent(cause) from error
+            sent = await self._producer.send(record, deadline)
         return Receipt(
             id=mail.envelope.id,
             connector=self._settings.name,
@@ -88,23 +94,28 @@ class KafkaConnector:
             location={"topic": sent.topic, "partition": sent.partition, "offset": sent.offset},
         )
 
+    def ordering_key(self, mail: Mail) -> bytes | None:
+        """The topic and key of a mail's record; None where no two mails have the same."""
+        return self._layout.ordering_key(mail.envelope)
+
     async def close(self) -> None:
         """Let go of brokers and registry at once; mails on their way fail."""
         await self._producer.close()
         if self._registry is not None:
             await self._registry.close()
 
-    async def _send(self, mail: Mail) -> RecordMetadata:
-        content = mail.content
-        if content.size <= self._settings.inline_max_bytes:
-            async with self._budget.take(content.size):
-                record = await self._record(_inline(mail))
-                if self._fits(record):
-                    return await self._producer.send(record)
+    async def _record_of(self, mail: Mail, held: AsyncExitStack) -> Record:
+        if mail.content.size <= self._settings.inline_max_bytes:
+            await held.enter_async_context(self._budget.take(mail.content.size))
+            record = await self._record(_inline(mail))
+            if self._fits(record):
+                return record
+            # What goes by reference does not hold its octets here.
+            await held.aclose()
         record = await self._record(await self._by_reference(mail))
         if not self._fits(record):
             raise failures.too_large(f"{record.size} octets without the content; see max_request_bytes")
-        return await self._producer.send(record)
+        return record
 
     async def _record(self, envelope: Envelope) -> Record:
         if self._registry is None:
@@ -121,7 +132,13 @@ class KafkaConnector:
             )
         # The content is stored before the event tells of it.
         async with self._claim_checks:
-            receipt = await self._claim_check.emit(mail)
+            try:
+                receipt = await self._claim_check.emit(mail)
+            except TransientFailure as failure:
+                # Whatever the other destination has, the brokers have no record of it.
+                cause = f"claim_check {self._settings.claim_check}: {failure.cause}"
+                wait = failure.retry_after_seconds
+                raise TransientFailure(failure.status, failure.text, cause=cause, retry_after_seconds=wait) from failure
         return mail.by_reference(
             ContentReference(connector=receipt.connector, type=receipt.type, location=receipt.location)
         )

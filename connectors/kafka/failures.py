@@ -48,7 +48,7 @@ _OPERATOR_HINTS: dict[type[Exception], str] = {
 }
 
 
-def from_error(error: Exception, where: str) -> DeliveryFailure:
+def from_error(error: Exception, where: str, *, possibly_stored: bool = False) -> DeliveryFailure:
     """The failure that `error` is; `where` says for the log what was being done, with the topic or the broker."""
     # The errors of aiokafka name themselves.
     said = str(error) if isinstance(error, errors.KafkaError) else f"{type(error).__name__} {error}".rstrip()
@@ -57,28 +57,31 @@ def from_error(error: Exception, where: str) -> DeliveryFailure:
         return too_large(f"{cause}; see max.message.bytes of the topic, max_request_bytes and claim_check")
     for kind, hint in _OPERATOR_HINTS.items():
         if isinstance(error, kind):
-            return misconfigured(f"{cause}; {hint}")
+            return misconfigured(f"{cause}; {hint}", possibly_stored=possibly_stored)
     if isinstance(error, _SILENT):
-        return silent(cause)
+        return silent(cause, possibly_stored=possibly_stored)
     if isinstance(error, _UNREACHABLE):
-        return unreachable(cause)
-    return TransientFailure(LOCAL_ERROR, "the destination did not take the mail, try again later", cause=cause)
+        return unreachable(cause, possibly_stored=possibly_stored)
+    text = "the destination did not take the mail, try again later"
+    return TransientFailure(LOCAL_ERROR, text, cause=cause, possibly_stored=possibly_stored)
 
 
-def misconfigured(cause: str) -> TransientFailure:
+def misconfigured(cause: str, *, possibly_stored: bool = False) -> TransientFailure:
     """Only the operator can mend this, and the mail may then be delivered."""
-    return TransientFailure(MISCONFIGURED, "the destination is not ready, try again later", cause=cause)
+    text = "the destination is not ready, try again later"
+    return TransientFailure(MISCONFIGURED, text, cause=cause, possibly_stored=possibly_stored)
 
 
-def silent(cause: str) -> TransientFailure:
-    """No answer in time: the mail may be stored or not."""
+def silent(cause: str, *, possibly_stored: bool = False) -> TransientFailure:
+    """No answer in time."""
     text = "the destination did not answer in time, try again later"
-    return TransientFailure(DESTINATION_UNRESPONSIVE, text, cause=cause)
+    return TransientFailure(DESTINATION_UNRESPONSIVE, text, cause=cause, possibly_stored=possibly_stored)
 
 
-def unreachable(cause: str) -> TransientFailure:
+def unreachable(cause: str, *, possibly_stored: bool = False) -> TransientFailure:
     """Nobody to speak to."""
-    return TransientFailure(DESTINATION_UNREACHABLE, "the destination cannot be reached, try again later", cause=cause)
+    text = "the destination cannot be reached, try again later"
+    return TransientFailure(DESTINATION_UNREACHABLE, text, cause=cause, possibly_stored=possibly_stored)
 
 
 def too_large(cause: str) -> PermanentFailure:

@@ -1,5 +1,6 @@
 """The producer of one connector: sessions with the brokers, one after the other and never two at a time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiokafka import errors
@@ -7,13 +8,14 @@ from aiokafka.structs import RecordMetadata
 
 from connectors.kafka import failures
 from connectors.kafka.attempt import SharedAttempt
+from connectors.kafka.batch import NotAcknowledged
 from connectors.kafka.record import Record
 from connectors.kafka.session import Session
 
 __all__ = ["Producer"]
 
-# After these the record is certainly not stored, and the next session may take it: the numbering of this one is broken,
-# or it ended before it had the record.
+# After these the next session may take the record, where it is certainly not stored: the numbering of this one is
+# broken, or it ended before it had the record.
 _FOR_THE_NEXT_SESSION = (
     errors.InvalidProducerEpoch,
     errors.InvalidProducerIdMapping,
@@ -46,22 +48,30 @@ class Producer:
         except (errors.KafkaError, OSError) as error:
             raise failures.from_error(error, f"topic {topic}") from error
 
-    async def send(self, record: Record) -> RecordMetadata:
-        """Return when all in-sync replicas have `record`. Raises TransientFailure and PermanentFailure.
+    async def send(self, record: Record, deadline: float) -> RecordMetadata:
+        """Return when all in-sync replicas have `record`, until the loop's time is `deadline`.
 
-        Brokers measure a batch, not a record: one that was too large in company is tried once more alone.
+        Raises TransientFailure and PermanentFailure. Brokers measure a batch, not a record: one that was too large in
+        company is tried once more alone.
         """
+        where = f"topic {record.topic}"
         alone = False
         attempts_left = _SESSIONS_PER_RECORD
         while True:
             attempts_left -= 1
-            session = await self._current_session()
             try:
-                return await session.send(record, alone=alone)
-            except (errors.KafkaError, OSError) as error:
+                async with asyncio.timeout_at(deadline):
+                    session = await self._current_session()
+            except TimeoutError as late:
+                raise failures.silent(f"{where}: no broker has let us in yet") from late
+            try:
+                return await session.send(record, alone=alone, deadline=deadline)
+            except NotAcknowledged as failure:
+                error, doubt = failure.error, failure.possibly_stored
                 may_go_alone = isinstance(error, _TOO_LARGE) and not alone
-                if not attempts_left or not (may_go_alone or isinstance(error, _FOR_THE_NEXT_SESSION)):
-                    raise failures.from_error(error, f"topic {record.topic}") from error
+                may_go_again = may_go_alone or isinstance(error, _FOR_THE_NEXT_SESSION)
+                if doubt or not attempts_left or not may_go_again:
+                    raise failures.from_error(error, where, possibly_stored=doubt) from failure
                 alone = alone or may_go_alone
                 session.end()
 

@@ -11,6 +11,7 @@ reading the value; `raw` has all the headers of `gateway.codec.raw`. Where the c
 `message.reference` of the envelope says where; in `raw` the value is then empty and the header `mail-reference` has it.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _IN_EVERY_FORMAT = {"mail-id", "mail-from", "mail-rcpt"}
 # The names that Kafka takes (org.apache.kafka.common.internals.Topic): these characters, 249 of them, not "." or "..".
 _NOT_OF_A_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_TOPIC = 249
+_LONGEST_ORDERING_KEY = 1024
 # A batch of one record: the batch's header and the record's own lengths, as numbers of at most five octets each.
 _BATCH_OVERHEAD = 96
 _HEADER_OVERHEAD = 10
@@ -58,12 +60,23 @@ class RecordLayout:
     def __init__(self, settings: KafkaSettings) -> None:
         self._topic = Template(settings.topic)
         self._key = Template(settings.key)
+        # A mail's id stands for no other mail, so neither does a key or topic with it.
+        self._orders = bool(settings.key) and "{id}" not in settings.key + settings.topic
         self._form = _FORMS[settings.format, settings.content_mode]
 
     def topic(self, envelope: Envelope) -> str:
         """The topic's name: cut at the longest that Kafka takes, and never one that it refuses."""
         name = self._topic.expand(envelope, unsafe=_NOT_OF_A_TOPIC)[:_LONGEST_TOPIC]
         return name if name.strip(".") else name.replace(".", "_") or "_"
+
+    def ordering_key(self, envelope: Envelope) -> bytes | None:
+        """What the records have in common that stand in one order, in one partition; None for a record in no order."""
+        key = self._key.expand(envelope).encode() if self._orders else b""
+        if not key:
+            return None
+        together = self.topic(envelope).encode() + b"\0" + key
+        # A key has no longest length, and here its digest will do.
+        return together if len(together) <= _LONGEST_ORDERING_KEY else hashlib.sha256(together).digest()
 
     def record(self, envelope: Envelope, *, schema_id: int | None = None) -> Record:
         """The record of an envelope that has its content inside or says where it lies.

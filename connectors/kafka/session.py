@@ -5,12 +5,15 @@ they refuse all that follow: such a producer is of no more use and is replaced, 
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
+from connectors.kafka.batch import NotAcknowledged
 from connectors.kafka.clients import IdempotentProducer
 from connectors.kafka.record import Record
 
@@ -38,22 +41,37 @@ class Session:
         """Whether records have to go into another session."""
         return self._ending is not None
 
-    async def send(self, record: Record, *, alone: bool) -> RecordMetadata:
+    async def send(self, record: Record, *, alone: bool, deadline: float) -> RecordMetadata:
         """Have `record` acknowledged by all in-sync replicas; `alone`: in a batch that no other record shares.
 
-        Raises the errors of aiokafka, and TimeoutError when the session ends first. A KafkaError that comes after the
-        record was handed to the brokers ends the session.
+        Raises NotAcknowledged, at the latest when the loop's time is `deadline` or the session has ended. One that
+        comes after the record was handed to the brokers ends the session.
         """
-        async with asyncio.timeout(None) as limit:
-            self._sending.add(limit)
-            try:
-                await self.find(record.topic)
-                sent = await (self._send_alone(record) if alone else self._send_shared(record))
-                return await self._acknowledged(sent)
-            finally:
-                self._sending.discard(limit)
-                if not self._sending:
-                    self._idle.set()
+        sent: asyncio.Future[RecordMetadata] | None = None
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                with self._limited_by(limit):
+                    await self.find(record.topic)
+                    sent = await (self._send_alone(record) if alone else self._send_shared(record))
+                    return await asyncio.shield(sent)
+        except asyncio.CancelledError:
+            if sent is not None:
+                # The record cannot be taken out of the producer again, only the producer be given up.
+                sent.add_done_callback(_look_at)
+                asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unless_done, sent)
+            raise
+        except NotAcknowledged as failure:
+            if sent is None:
+                # It waited for room behind a batch that failed, and was not in it.
+                raise NotAcknowledged(failure.error) from failure
+            # A right that is missing holds for one topic; mails to the others need not pay for those to this one.
+            if not isinstance(failure.error, errors.TopicAuthorizationFailedError):
+                self.end()
+            raise
+        except TimeoutError as late:
+            return self._given_up(sent, late)
+        except (errors.KafkaError, OSError) as error:
+            raise NotAcknowledged(error) from error
 
     async def find(self, topic: str) -> None:
         """Return when the brokers know `topic`. Raises the errors of aiokafka."""
@@ -70,14 +88,16 @@ class Session:
         self._producer.forget_topic(topic)
         if is_unauthorized:
             raise errors.TopicAuthorizationFailedError(topic)
-        raise errors.UnknownTopicOrPartitionError(topic) if is_answered else errors.NodeNotReadyError
+        if not is_answered:
+            raise errors.NodeNotReadyError("no broker answers")
+        raise errors.UnknownTopicOrPartitionError(topic)
 
     def end(self, grace_seconds: float = _GRACE_SECONDS) -> None:
         """Take no more records, give those on their way `grace_seconds` to arrive, and let go of the brokers."""
         moment = asyncio.get_running_loop().time() + grace_seconds
         for limit in self._sending:
             if not limit.expired():
-                limit.reschedule(moment)
+                limit.reschedule(min(moment, limit.when() or moment))
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
 
@@ -111,17 +131,34 @@ class Session:
         sent: asyncio.Future[RecordMetadata] = await self._producer.send_batch(batch, record.topic, partition=partition)
         return sent
 
-    async def _acknowledged(self, sent: "asyncio.Future[RecordMetadata]") -> RecordMetadata:
+    @contextmanager
+    def _limited_by(self, limit: asyncio.Timeout) -> Iterator[None]:
+        self._sending.add(limit)
         try:
-            return await asyncio.shield(sent)
-        except asyncio.CancelledError:
-            # The record cannot be taken out of the producer again, only the producer be given up.
-            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unless_done, sent)
-            raise
-        except errors.KafkaError:
-            self.end()
-            raise
+            yield
+        finally:
+            self._sending.discard(limit)
+            if not self._sending:
+                self._idle.set()
+
+    def _given_up(self, sent: "asyncio.Future[RecordMetadata] | None", late: TimeoutError) -> RecordMetadata:
+        if sent is None:
+            raise NotAcknowledged(TimeoutError("nothing was sent yet; earlier mails have no answer either")) from late
+        if sent.done() and sent.exception() is None:
+            # It came at the last moment.
+            return sent.result()
+        self.end()
+        if sent.done():
+            return sent.result()
+        sent.add_done_callback(_look_at)
+        raise self._producer.give_up(sent) from late
 
     def _end_unless_done(self, sent: "asyncio.Future[Any]") -> None:
         if not (sent.done() or self.has_ended):
             self.end()
+
+
+def _look_at(sent: "asyncio.Future[RecordMetadata]") -> None:
+    # asyncio complains of an exception that nobody has looked at.
+    if not sent.cancelled():
+        sent.exception()

@@ -7,9 +7,10 @@ import pytest
 
 from connectors.kafka import CONNECTOR
 from gateway.codec import avro_v1, json_v1
-from gateway.connector import Receipt
+from gateway.connector import OrderedConnector, Receipt
 from gateway.envelope import Content, Envelope, Mail
 from gateway.testing import check_connector
+from gateway.testing.samples import plain_mail
 from tests.connectors.kafka.conftest import settings
 
 
@@ -46,6 +47,12 @@ async def test_it_keeps_the_contract(kafka, topic, form, decode):
         return CONNECTOR.build(settings(kafka, topic, format=form), {})
 
     await check_connector(make, Reader(kafka, topic, decode).read_back, max_in_flight=CONNECTOR.max_in_flight)
+
+
+async def test_it_says_in_which_order_mails_stand(kafka, topic):
+    connector = CONNECTOR.build(settings(kafka, topic, key="{sender}"), {})
+    assert isinstance(connector, OrderedConnector)
+    assert connector.ordering_key(plain_mail()) == topic.encode() + b"\0a@example.net"
 
 
 async def test_it_keeps_the_contract_with_raw_content(kafka, topic):

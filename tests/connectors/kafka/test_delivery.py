@@ -218,6 +218,15 @@ async def test_a_failure_of_the_claim_check_is_the_failure_of_the_mail(kafka, ma
     assert await kafka.read(topic) == []
 
 
+async def test_a_claim_check_that_may_be_stored_is_no_record_that_may_be(make_topic, start):
+    archive = MemoryConnector("archive")
+    archive.failure = TransientFailure(STORAGE_FULL, "full", possibly_stored=True, retry_after_seconds=7)
+    connector = await start(make_topic(), inline_max_bytes=0, claim_check="archive", connectors={"archive": archive})
+    with pytest.raises(TransientFailure, match="claim_check archive: full") as caught:
+        await connector.emit(plain_mail())
+    assert (caught.value.possibly_stored, caught.value.retry_after_seconds) == (False, 7)
+
+
 async def test_no_empty_content_makes_a_tombstone(kafka, make_topic, start, mails):
     topic = make_topic(config={"cleanup.policy": "compact"})
     connector = await start(topic, format="raw")

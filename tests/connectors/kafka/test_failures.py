@@ -39,6 +39,15 @@ def test_what_can_be_mended_is_transient_and_says_in_the_log_how(error, status, 
     assert "mail:" not in failure.text
 
 
+@pytest.mark.parametrize("possibly_stored", [False, True])
+@pytest.mark.parametrize(
+    "kind", [TimeoutError, errors.NodeNotReadyError, errors.KafkaStorageError, errors.PolicyViolationError]
+)
+def test_whether_the_mail_may_be_stored_is_told_with_every_error(kind, possibly_stored):
+    failure = failures.from_error(kind(), "topic mail", possibly_stored=possibly_stored)
+    assert failure.possibly_stored is possibly_stored
+
+
 @pytest.mark.parametrize("error", [errors.MessageSizeTooLargeError(), errors.RecordListTooLargeError()], ids=repr)
 def test_a_record_that_brokers_find_too_large_is_refused_for_good(error):
     failure = failures.from_error(error, "topic mail")

@@ -2,92 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from aiokafka.errors import KafkaError
-from msgspec import structs
 
-from connectors.kafka import CONNECTOR
-from connectors.kafka.session import Session
-from gateway.connector import DeliveryFailure, PermanentFailure, Receipt, TransientFailure
-from gateway.envelope import Content, Mail, new_id
+from gateway.connector import PermanentFailure, Receipt, TransientFailure
 from gateway.testing.samples import plain_mail
-from tests.connectors.kafka.conftest import settings
+from tests.connectors.kafka.outcomes import (
+    at_most,
+    emitted_at_last,
+    outcome,
+    outcomes,
+    paused,
+    session_of,
+    to,
+    until,
+    with_content,
+)
 from tests.servers.ports import free_port
-
-
-def can_create_topics(cluster) -> bool:
-    try:
-        cluster.create_topic(f"after-a-pause-{new_id()}")
-    except (AttributeError, KafkaError):  # an AttributeError is how aiokafka says that there is no controller
-        return False
-    return True
-
-
-@contextmanager
-def paused(cluster) -> Iterator[None]:
-    cluster.pause()
-    try:
-        yield
-    finally:
-        cluster.resume()
-        # A broker that was away is for a moment without its cluster, and the next test needs both.
-        deadline = time.monotonic() + 30
-        while not can_create_topics(cluster):
-            assert time.monotonic() < deadline
-
-
-def with_content(octets: bytes) -> Mail:
-    mail = plain_mail()
-    message = structs.replace(mail.envelope.message, size=len(octets))
-    return Mail(structs.replace(mail.envelope, message=message), Content(octets))
-
-
-def to(domain: str) -> Mail:
-    mail = plain_mail()
-    [recipient] = mail.envelope.envelope.recipients
-    address = structs.replace(recipient.address, domain=domain)
-    addressed = structs.replace(mail.envelope.envelope, recipients=(structs.replace(recipient, address=address),))
-    return Mail(structs.replace(mail.envelope, envelope=addressed), mail.content)
-
-
-async def outcome(connector, mail) -> Receipt | DeliveryFailure:
-    try:
-        return await connector.emit(mail)
-    except DeliveryFailure as failure:
-        return failure
-
-
-async def outcomes(connector, mails) -> list[Receipt | DeliveryFailure]:
-    return await asyncio.gather(*(outcome(connector, mail) for mail in mails))
-
-
-async def emitted_at_last(connector, mail, seconds=30) -> Receipt:
-    """Emit until it succeeds, as a client does that gets 451 again and again."""
-    async with asyncio.timeout(seconds):
-        while not isinstance(found := await outcome(connector, mail), Receipt):
-            assert isinstance(found, TransientFailure)
-            await asyncio.sleep(0.1)
-    return found
-
-
-async def until(holds: Callable[[], bool], seconds=30) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  # what is waited for is another program's doing
-            await asyncio.sleep(0.01)
-
-
-def session_of(connector) -> Session:
-    return connector._producer._session
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
 
 
 async def test_a_broker_that_hangs_is_a_transient_failure_within_the_deadline(kafka, make_topic, start):
@@ -97,6 +28,7 @@ async def test_a_broker_that_hangs_is_a_transient_failure_within_the_deadline(ka
         failures = await outcomes(connector, [plain_mail() for _ in range(50)])
     assert {(type(failure), str(failure.status)) for failure in failures} == {(TransientFailure, "4.4.2")}
     assert {failure.text for failure in failures} == {"the destination did not answer in time, try again later"}
+    assert any(failure.possibly_stored for failure in failures)
 
 
 async def test_while_a_broker_hangs_close_returns_at_once_and_leaves_nothing(kafka, make_topic, start):
@@ -211,6 +143,28 @@ async def test_every_mail_with_a_receipt_is_there_after_the_broker_was_killed(ka
         await connector.close()
 
 
+async def test_a_broker_that_dies_is_named_long_before_the_deadline(kafka, make_topic, start):
+    """Nobody is left who could tell of another leader, so there is nothing to wait for."""
+    topic = make_topic()
+    connector = await start(topic)
+    await connector.emit(plain_mail())
+    mail = plain_mail()
+    await asyncio.to_thread(kafka.kill)
+    try:
+        with at_most(8):
+            failure = await outcome(connector, mail)
+        with at_most(1):
+            following = await outcome(connector, plain_mail())
+    finally:
+        await asyncio.to_thread(kafka.start)
+    assert isinstance(failure, TransientFailure)
+    assert (str(failure.status), failure.possibly_stored) == ("4.4.1", False)
+    assert f"no connection to broker {kafka.bootstrap}" in failure.cause
+    assert "ConnectionRefusedError" in following.cause
+    await emitted_at_last(connector, mail)
+    assert [record.key for record in await kafka.read(topic)].count(mail.envelope.id.encode()) == 1
+
+
 async def test_a_broker_that_was_down_at_the_start_is_found_when_it_comes(kafka, make_topic, start):
     port = free_port()
     with at_most(2):
@@ -233,26 +187,29 @@ async def test_a_broker_that_was_down_at_the_start_is_found_when_it_comes(kafka,
         await emitted_at_last(connector, plain_mail())
 
 
-async def test_a_leader_that_dies_costs_time_and_no_mail_where_enough_replicas_are_left(start_kafka, start):
-    cluster = start_kafka(nodes=3)
-    cluster.create_topic("mail.example.org")
-    cluster.create_topic("mail.example.com", config={"min.insync.replicas": "3"})
-    patient = await start("mail.{recipient_domain}", cluster=cluster)
-    await patient.emit(to("example.com"))
-    async with asyncio.TaskGroup() as group:
-        emits = [group.create_task(patient.emit(to("example.org"))) for _ in range(100)]
-        await until(lambda: len(session_of(patient)._sending) == 100)
-        cluster.leader("mail.example.org").kill()
-    assert all(emit.result() for emit in emits)
+async def test_a_topic_that_comes_later_takes_the_mails_that_waited_for_it(kafka, make_topic, start):
+    name = make_topic()
+    connector = await start(f"{name}.{{recipient_domain}}")
+    mail = to("later")
+    failure = await outcome(connector, mail)
+    assert isinstance(failure, TransientFailure)
+    assert not failure.possibly_stored
+    await asyncio.to_thread(kafka.create_topic, f"{name}.later")
+    await emitted_at_last(connector, mail)
+    assert len(await kafka.read(f"{name}.later")) == 1
 
-    connector = await start("mail.{recipient_domain}", cluster=cluster, deadline_seconds=4)
-    starved = asyncio.create_task(outcome(connector, to("example.com")))
-    while not starved.done():
-        assert isinstance(await outcome(connector, to("example.org")), Receipt)
-    assert isinstance(starved.result(), TransientFailure)
-    await until(lambda: session_of(connector).has_ended)
-    for _ in range(20):
-        assert isinstance(await outcome(connector, to("example.org")), Receipt)
+
+async def test_mails_beyond_a_quota_of_the_brokers_wait_and_do_not_fail(kafka, make_topic, start):
+    topic = make_topic()
+    quota = ("--entity-type", "clients", "--entity-name", "mailsluice-over-quota")
+    kafka.run_tool("kafka.admin.ConfigCommand", "--alter", *quota, "--add-config", "producer_byte_rate=90000")
+    connector = await start(topic, name="over-quota", format="raw", compression="none")
+    mails = [with_content(b"x" * 100_000) for _ in range(12)]
+    began = time.monotonic()
+    assert {type(found) for found in await outcomes(connector, mails)} == {Receipt}
+    await connector.emit(plain_mail())
+    assert time.monotonic() - began > 0.5
+    assert len(await kafka.read(topic)) == 13
 
 
 async def test_a_record_that_the_broker_finds_too_large_is_refused_and_its_neighbours_are_not(kafka, make_topic, start):
@@ -290,23 +247,3 @@ async def test_a_topic_that_does_not_exist_is_transient_and_the_others_are_serve
     assert {type(each) for each in others} == {Receipt}
     asked_for = session_of(connector)._producer.client._topics
     assert asked_for == {f"{name}.a"}
-
-
-async def test_missing_rights_are_told_at_the_start(start_kafka):
-    authorizer = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-    }
-    cluster = start_kafka(settings=authorizer)
-    cluster.create_topic("mail")
-    login = {
-        "bootstrap_servers": cluster.tls_bootstrap.split(","),
-        "tls": True,
-        "tls_ca_file": cluster.ca_file,
-        "sasl_mechanism": "SCRAM-SHA-512",
-        "sasl_username": cluster.username,
-        "sasl_password": cluster.password,
-    }
-    connector = CONNECTOR.build(settings(cluster, "mail", **login), {})
-    with pytest.raises(PermanentFailure, match="the right"):
-        await connector.open()

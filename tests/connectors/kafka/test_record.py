@@ -10,7 +10,7 @@ from msgspec import structs
 from connectors.kafka.record import Record, RecordLayout
 from connectors.kafka.settings import KafkaSettings
 from gateway.codec import avro_v1, json_v1, raw
-from gateway.envelope import Content, ContentReference, Envelope, Mail
+from gateway.envelope import Content, ContentReference, Envelope, Mail, new_id
 from gateway.testing import sample_mails
 
 
@@ -152,3 +152,32 @@ def test_a_mail_is_not_read_to_be_told_by_reference():
     mail = Mail(MAILS["plain"].envelope, Content(b"not this"))
     reference = ContentReference(connector="c", type="t", location={})
     assert b"bm90IHRoaXM" not in layout().record(mail.by_reference(reference)).value
+
+
+def test_records_of_one_topic_and_key_stand_in_one_order():
+    ordered = layout(topic="mail.{recipient_domain}", key="{authenticated_as}")
+    one = ordered.ordering_key(received_as("a@example.net"))
+    assert one == ordered.ordering_key(structs.replace(received_as("a@example.net"), id=new_id()))
+    assert one != ordered.ordering_key(received_as("b@example.net"))
+    elsewhere = layout(topic="other", key="{authenticated_as}")
+    assert one != elsewhere.ordering_key(received_as("a@example.net"))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"key": ""}, {"key": "{sender}/{id}"}, {"topic": "{id}", "key": "{sender}"}, {"key": "{authenticated_as}"}],
+    ids=["default", "no key", "id in the key", "id in the topic", "a key that is empty"],
+)
+def test_records_that_share_no_key_stand_in_no_order(keys):
+    assert layout(**keys).ordering_key(received_as("")) is None
+
+
+def test_one_key_for_all_is_an_order_of_all():
+    assert layout(key="all").ordering_key(envelope()) == b"mail\0all"
+
+
+def test_an_ordering_key_is_never_longer_than_what_delivery_takes():
+    ordered = layout(key="{authenticated_as}")
+    found = {ordered.ordering_key(received_as("ü" * 2000 + last)) for last in "ab"}
+    assert len(found) == 2
+    assert max(map(len, found)) <= 1024
