@@ -217,7 +217,11 @@ async def test_an_upload_that_stalls_for_good_is_no_mail_and_is_gone_when_the_ma
     await assert_stored(connector, mail)
 
 
-@BROKEN
+@pytest.mark.parametrize(
+    "fault",
+    [ResetPeer(), LimitData(after=200), LimitData(after=600)],
+    ids=["reset", "closed in the header", "closed in the body"],
+)
 async def test_a_completion_is_asked_for_again_and_its_answer_found(  # noqa: PLR0917  # fixtures
     open_behind, make_mail, octets, during, fault, assert_stored
 ):
