@@ -103,7 +103,9 @@ class Admission:
         # A file system without a table of inodes says that it has none at all.
         inodes = max(1, int(found.f_files * self._min_free_percent / 100)) if found.f_files else 0
         self._shortage = None
-        if found.f_favail < inodes:
+        if found.f_flag & os.ST_RDONLY:
+            self._shortage = _NO_SPACE, "the spool's file system is read-only"
+        elif found.f_favail < inodes:
             self._shortage = _NO_SPACE, f"{found.f_favail} inodes are free, and {inodes} must be"
 
     def _refusal(self) -> tuple[Reply, str] | None:

@@ -24,6 +24,7 @@ class Disk:
     def __init__(self):
         self.free = self.inodes = 1000
         self.all_inodes = 1000
+        self.flags = 0
         self.error = None
         self.looks = 0
         self.now = 1000.0
@@ -33,7 +34,12 @@ class Disk:
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error))
         return SimpleNamespace(
-            f_frsize=MEBIBYTE, f_blocks=1000, f_bavail=self.free, f_files=self.all_inodes, f_favail=self.inodes
+            f_frsize=MEBIBYTE,
+            f_blocks=1000,
+            f_bavail=self.free,
+            f_files=self.all_inodes,
+            f_favail=self.inodes,
+            f_flag=self.flags,
         )
 
 
@@ -85,6 +91,11 @@ def test_free_inodes_have_the_same_floor(tmp_path, disk, inodes, percent, expect
 def test_a_file_system_that_counts_no_inodes_has_enough(tmp_path, disk):
     disk.inodes = disk.all_inodes = 0
     assert reply_to(admitting(tmp_path), disk) == ""
+
+
+def test_a_file_system_that_has_become_read_only_takes_no_mail(tmp_path, disk):
+    disk.flags = os.ST_RDONLY
+    assert reply_to(admitting(tmp_path), disk) == FULL
 
 
 def test_mails_under_way_have_the_space_that_they_declared(tmp_path, disk):
