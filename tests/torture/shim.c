@@ -5,7 +5,9 @@
    the bench arms and disarms faults while the program runs, and reads the count after a kill. FAULT_LOG, where it is set,
    gets a record of every call that succeeded, from which the bench builds what a power failure may leave.
 
-   SQLite's shared-memory index (-shm) is no part of this: nothing reads it after a crash. */
+   SQLite's shared-memory index (-shm) is no part of this: nothing reads it after a crash.
+
+   The wall clock is the control file's too: so many seconds off. Only clock_gettime is, which is what Python asks. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,15 +24,18 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PASS, KILL, TORN, IO_ERROR, NO_SPACE, LIE };
+enum { PASS, KILL, TORN, IO_ERROR, NO_SPACE, LIE, SLOW };
+enum { SLOW_SECONDS = 2 };
 enum kind { CREATE = 1, MAKE_DIRECTORY, WRITE, TRUNCATE, SYNC, LINK, UNLINK, RENAME };
 
 /* The same on the other side, in shim.py. */
 struct control {
     uint64_t calls, at, faults;
     uint32_t action, sticky;
+    int64_t clock_offset;
 };
 struct record {
     uint32_t kind, path_size, other_size, data_size;
@@ -241,13 +246,20 @@ int ftruncate64(int descriptor, off64_t size) {
 }
 int ftruncate(int descriptor, off_t size) { return ftruncate64(descriptor, size); }
 
+/* A slow disk: whoever syncs waits for it, and nobody else does. */
+static void wait_if_slow(void) {
+    if (control->at && control->action == SLOW) sleep(SLOW_SECONDS);
+}
+
 int fsync(int descriptor) {
     if (!watches(descriptor)) return REAL(fsync)(descriptor);
+    wait_if_slow();
     CHANGE(SYNC, action == LIE ? 0 : REAL(fsync)(descriptor),
            action == LIE ? (void)0 : record(SYNC, inode_of(descriptor), "", "", "", 0, 0));
 }
 int fdatasync(int descriptor) {
     if (!watches(descriptor)) return REAL(fdatasync)(descriptor);
+    wait_if_slow();
     CHANGE(SYNC, action == LIE ? 0 : REAL(fdatasync)(descriptor),
            action == LIE ? (void)0 : record(SYNC, inode_of(descriptor), "", "", "", 0, 0));
 }
@@ -325,4 +337,12 @@ int open(const char *name, int flags, ...) {
 int openat(int directory, const char *name, int flags, ...) {
     MODE;
     return openat64(directory, name, flags, mode);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static __typeof__(&clock_gettime) asked;
+    if (!asked) asked = REAL(clock_gettime);
+    int result = asked(clock, now);
+    if (!result && control && clock == CLOCK_REALTIME) now->tv_sec += control->clock_offset;
+    return result;
 }

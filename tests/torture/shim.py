@@ -24,12 +24,15 @@ from typing import Self
 from tests.servers.cache import CACHE, exclusive
 
 _SOURCE = Path(__file__).with_name("shim.c")
-_CALLS, _AT, _FAULTS = 0, 8, 16
-_CONTROL_OCTETS = 32
+_CALLS, _AT, _FAULTS, _CLOCK_OFFSET = 0, 8, 16, 32
+_CONTROL_OCTETS = 40
 
 
 class Action(IntEnum):
-    """What happens at the call: nothing, SIGKILL before it or half-way through it, an error, or a lie about a sync."""
+    """What happens at the call: nothing, SIGKILL before it or half-way through it, an error, or a lie about a sync.
+
+    SLOW lets every sync take two seconds longer for as long as it is armed.
+    """
 
     PASS = 0
     KILL = 1
@@ -37,6 +40,7 @@ class Action(IntEnum):
     IO_ERROR = 3
     NO_SPACE = 4
     LIE = 5
+    SLOW = 6
 
 
 class Faults:
@@ -84,6 +88,10 @@ class Faults:
         """Let every call pass."""
         struct.pack_into("<Q", self._control, _AT, 0)
 
+    def set_clock(self, offset_seconds: int) -> None:
+        """Let the wall clock be so far off from now on, for whoever asks it."""
+        struct.pack_into("<q", self._control, _CLOCK_OFFSET, offset_seconds)
+
     @property
     def calls(self) -> int:
         """How many calls there were so far."""
@@ -91,7 +99,7 @@ class Faults:
 
     @property
     def faults(self) -> int:
-        """How often it was the action's turn since it was armed, also where it lets a call pass; after a SIGKILL too."""
+        """How often it was the action's turn since it was armed, also where it let a call pass or killed."""
         return struct.unpack_from("<Q", self._control, _FAULTS)[0]
 
 
