@@ -6,13 +6,13 @@ its id, so whatever was interrupted is simply done again.
 
 import asyncio
 import random
-import resource
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
 
 from gateway import plugins
+from gateway.app.process import max_connections
 from gateway.config import ConfiguredConnector
 from gateway.connector import Connector, DeliveryFailure, DestinationClosed, TransientFailure
 from gateway.delivery import Destination
@@ -95,7 +95,8 @@ async def reemit(
     another. Ends early where the destination takes nothing. The iterator is read in another thread, never while this
     generator stands at a `yield`; what it raises comes through.
     """
-    places = min(destination.max_in_flight, _files_at_once())
+    # Each may need a file and a connection, as a connection of the gateway may.
+    places = min(destination.max_in_flight, max_connections())
     running: set[asyncio.Task[Outcome]] = set()
     last_of_key: dict[bytes, asyncio.Task[Outcome]] = {}
     failed_in_a_row = 0
@@ -195,10 +196,3 @@ async def _close(connector: Connector) -> None:
     except TimeoutError:
         # Everything that it was given has its outcome; the process ends now, and with it whatever hangs.
         return
-
-
-def _files_at_once() -> int:
-    """How many contents may be open: each is a file. The hard limit is what the administrator means."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(1, min(hard, 1_000_000) // 4)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway import archive, plugins
 from gateway.app.logs import log_to
+from gateway.app.process import allow_connections
 from gateway.cli.reemission import Outcome, Reemission, UnavailableError, opened, reemit
 from gateway.cli.terminal import printable
 from gateway.codec import CodecError
@@ -76,6 +77,7 @@ def run(
                             tally.removed += await in_thread(lambda _, these=delivered: remove(these))  # type: ignore[misc]
         tally.ended = True
 
+    allow_connections()
     with closing(log_to(sys.stderr)):
         try:
             asyncio.run(go())

@@ -1,0 +1,149 @@
+"""What an operator changes in a spool, and what its owner makes of it."""
+
+import asyncio
+import time
+
+import pytest
+from msgspec import structs
+
+from gateway.spool import Settlement, Spool, SpoolError, State
+from gateway.spool.inspection import Inspection, Selection
+from gateway.spool.intervention import remove, resume, retry
+from gateway.testing import plain_mail
+from tests.cli.spools import Spooled, fill, sample
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "spool"
+
+
+def settled(folder, **settlement):
+    """Have the owner settle a delivery."""
+
+    async def run():
+        spool = Spool.open(folder)
+        await spool.settle(Settlement(**settlement))
+        await spool.close()
+
+    asyncio.run(run())
+
+
+def claimed(folder, connector):
+    """What the owner would deliver now: ids, attempts, possible duplicates."""
+
+    async def run():
+        spool = Spool.open(folder)
+        claim = await spool.claim(connector, now=time.time(), limit=100, octets=1 << 30)
+        for entry in claim.entries:
+            entry.mail.content.close()
+        await spool.close()
+        return [(entry.mail.envelope.id, entry.attempts, entry.possible_duplicate) for entry in claim.entries]
+
+    return asyncio.run(run())
+
+
+def test_dead_letters_and_what_waits_are_due_at_once_with_all_attempts_before_them(folder):
+    dead, waiting = plain_mail(), plain_mail()
+    fill(
+        folder,
+        Spooled(mail=waiting, states={"a": State.WAITING}),
+        Spooled(mail=dead, states={"a": State.DEAD}, possible_duplicate=True),
+    )
+    assert claimed(folder, "a") == []
+    with Inspection(folder) as spool:
+        (outcome,) = retry(spool, spool.deliveries(Selection()), now=time.time())
+    assert (outcome.retried, outcome.left, outcome.refused) == (2, 0, ())
+    assert claimed(folder, "a") == [(waiting.envelope.id, 1, False), (dead.envelope.id, 1, True)]
+
+
+def test_what_is_under_way_or_behind_another_is_left_alone(folder):
+    fill(
+        folder,
+        Spooled(mail=plain_mail(), states={"a": State.ATTEMPTED, "b": State.BEHIND}),
+        Spooled(mail=plain_mail(), states={"b": State.BEHIND}),
+    )
+    with Inspection(folder) as spool:
+        before = [each for each in spool.deliveries(Selection()) if each.state != "waiting"]
+        (outcome,) = retry(spool, before, now=time.time())
+        assert (outcome.retried, outcome.left) == (0, 2)
+        assert [each for each in spool.deliveries(Selection()) if each.state != "waiting"] == before
+
+
+def test_what_was_changed_since_it_was_listed_is_left_alone(folder):
+    fill(folder, *(Spooled(mail=plain_mail(), states={"a": State.DEAD}) for _ in range(2)))
+    with Inspection(folder) as spool:
+        gone, attempted = spool.deliveries(Selection())
+        settled(folder, message=gone.message, connector="a", state=State.DELIVERED)
+        list(retry(spool, (attempted,), now=time.time()))
+        assert len(claimed(folder, "a")) == 1
+        (outcome,) = retry(spool, (gone, attempted), now=time.time())
+        assert (outcome.retried, outcome.left) == (0, 2)
+        assert remove(spool, (gone, attempted)) == 0
+        assert [each.state for each in spool.deliveries(Selection())] == ["attempted"]
+
+
+def test_what_is_in_quarantine_comes_back_only_when_it_is_as_it_was_stored(folder):
+    mails = [sample("large content in a file") for _ in range(2)]
+    fill(folder, *(Spooled(mail=mail, states={"a": State.QUARANTINED}) for mail in mails))
+    (folder / "content" / mails[1].envelope.id).write_bytes(b"zeros")
+    with Inspection(folder) as spool:
+        (outcome,) = retry(spool, spool.deliveries(Selection()), now=time.time())
+    ((refused, reason),) = outcome.refused
+    assert (outcome.retried, outcome.left, refused.id) == (1, 0, mails[1].envelope.id)
+    assert reason == "the content is not the one that was stored: its SHA-256 differs"
+    assert claimed(folder, "a") == [(mails[0].envelope.id, 1, False)]
+
+
+def test_a_retried_delivery_is_due_for_a_gateway_whose_clock_is_behind(folder):
+    fill(folder, Spooled(mail=plain_mail(), states={"a": State.DEAD}, age_seconds=60))
+    with Inspection(folder) as spool:
+        list(retry(spool, spool.deliveries(Selection()), now=time.time() + 86400))
+    assert len(claimed(folder, "a")) == 1
+
+
+def test_many_are_told_of_in_steps(folder, monkeypatch):
+    monkeypatch.setattr("gateway.spool.intervention._AT_ONCE", 2)
+    fill(folder, *(Spooled(mail=plain_mail(), states={"a": State.DEAD}) for _ in range(5)))
+    with Inspection(folder) as spool:
+        assert [each.retried for each in retry(spool, spool.deliveries(Selection()), now=time.time())] == [2, 2, 1]
+
+
+def test_paused_connectors_are_resumed_once(folder):
+    fill(folder, Spooled(mail=plain_mail(), states={"a": State.WAITING}), paused={"a": "410", "b": "410"})
+    with Inspection(folder) as spool:
+        assert resume(spool, ("a", "c")) == ("a",)
+        assert resume(spool, ("a",)) == ()
+        assert [each.connector for each in spool.paused()] == ["b"]
+
+
+def test_a_message_goes_with_its_last_delivery_and_its_file_with_it(folder):
+    mail = sample("large content in a file")
+    fill(folder, Spooled(mail=mail, states={"a": State.DEAD, "b": State.DEAD}))
+    path = folder / "content" / mail.envelope.id
+    with Inspection(folder) as spool:
+        first, last = spool.deliveries(Selection())
+        assert remove(spool, (first,)) == 1
+        assert path.exists()
+        assert spool.message(mail.envelope.id) is not None
+        assert remove(spool, (last,)) == 1
+        assert not path.exists()
+        assert spool.message(mail.envelope.id) is None
+
+
+def test_a_full_disk_is_said_and_changes_nothing(folder):
+    fill(folder, Spooled(mail=plain_mail(), states={"a": State.DEAD}))
+    with Inspection(folder) as spool:
+        # As many rows as need new pages when they enter an index.
+        spool.connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+            " INSERT INTO delivery SELECT message, 'b' || i, recipients, checksum, NULL, 'dead', due, attempts,"
+            " possible_duplicate, status, cause FROM delivery, n"
+        )
+        spool.connection.pragma("max_page_count", spool.connection.pragma("page_count"))
+        known = [each for each in spool.deliveries(Selection()) if each.connector != "a"]
+        # Their checksums are those of the first.
+        known = [structs.replace(each, problem="") for each in known]
+        with pytest.raises(SpoolError, match="there is no space left"):
+            list(retry(spool, known, now=time.time()))
+        assert not spool.connection.in_transaction
