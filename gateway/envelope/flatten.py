@@ -22,7 +22,12 @@ _RETURN_PATH = b"return-path"
 
 
 def preserve(mail: Mail) -> Mail:
-    """The mail for a destination that carries every container as a field of its own."""
+    """The mail for a destination that carries every container as a field of its own.
+
+    One that was flattened already, and comes from an archive, stays as it is: its containers are told of, not there.
+    """
+    if mail.envelope.message.flattened is not None:
+        return mail
     metadata = mail.envelope.metadata
     disposition = tuple(_disposition(container, Action.CARRIED) for container in metadata.containers)
     metadata = structs.replace(metadata, disposition=disposition)
@@ -36,7 +41,10 @@ def flatten(mail: Mail) -> Mail:
     wrote are removed from containers and header section. No containers are left nor views of them; `message.headers`
     is the header section of the new content, and `message.flattened` its size and digest.
     Reads the whole content: for large content that is work for a thread. Raises OSError where it cannot be read.
+    One that was flattened already stays as it is.
     """
+    if mail.envelope.message.flattened is not None:
+        return mail
     envelope = mail.envelope
     containers = envelope.metadata.containers
     content = mail.content.derive(

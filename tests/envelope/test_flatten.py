@@ -111,6 +111,12 @@ def test_a_destination_that_preserves_gets_all_as_it_was():
     assert [done.action for done in kept.envelope.metadata.disposition] == [Action.CARRIED] * 4
 
 
+def test_what_is_flattened_already_stays_as_it_is():
+    mail = flatten(a_mail(MESSAGE, with_own_trace(OWN, RECEIVED)))
+    assert flatten(mail) is mail
+    assert preserve(mail) is mail
+
+
 def test_flattening_twice_from_one_mail_does_not_change_it():
     mail = a_mail(MESSAGE, with_own_trace(OWN, RECEIVED))
     assert flatten(mail).content.read() == flatten(mail).content.read()
