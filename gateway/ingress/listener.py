@@ -2,10 +2,11 @@
 
 import asyncio
 import errno
+import os
 import socket
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +113,21 @@ class Listener:
 
 def _bound_sockets(addresses: Sequence[tuple[int, Any]]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
-    try:
+    with ExitStack() as opened:
         for family, address in dict.fromkeys(addresses):
             try:
-                sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+                bound = opened.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
             except OSError as error:
                 # A name may have addresses of a family that the kernel was built without.
-                if error.errno != errno.EAFNOSUPPORT or len(addresses) == 1:
+                if error.errno != errno.EAFNOSUPPORT:
                     raise
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
+                continue
+            # Connections inherit it: a reply waits for no acknowledgement of the one before.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets.append(bound)
+        if not sockets:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        opened.pop_all()
     return sockets
 
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from gateway.ingress import Listener
+from gateway.ingress import listener as listener_module
 from gateway.ingress.acceptor import Acceptor
 from gateway.smtp import Limits
 from gateway.testing import MemoryConnector
@@ -52,6 +53,12 @@ async def test_a_client_of_ipv4_at_a_socket_of_both_is_named_by_its_ipv4_address
     await listener.stop(seconds=5)
 
 
+async def test_a_reply_waits_for_no_acknowledgement_of_the_one_before(tmp_path):
+    async with gateway(settings(tmp_path)) as running, await running.connect():
+        connection = running.session()._transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_an_address_in_use_is_an_error(tmp_path):
     async with gateway(settings(tmp_path)) as running:
         second = Listener(settings(tmp_path), running.listener._routes)
@@ -59,6 +66,23 @@ async def test_an_address_in_use_is_an_error(tmp_path):
             await second.listen_tcp("127.0.0.1", running.port)
         assert refused.value.errno == errno.EADDRINUSE
         await second.stop(seconds=5)
+
+
+async def test_an_address_of_a_family_that_this_machine_lacks_is_left_out_unless_it_is_the_only_one(monkeypatch):
+    make = socket.create_server
+
+    def without_ipv6(address, *, family, backlog):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return make(address, family=family, backlog=backlog)
+
+    monkeypatch.setattr(socket, "create_server", without_ipv6)
+    six, four = (socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))
+    for bound in listener_module._bound_sockets([six, four]):
+        with bound:
+            assert bound.family == socket.AF_INET
+    with pytest.raises(OSError, match="not supported"):
+        listener_module._bound_sockets([six])
 
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path):
