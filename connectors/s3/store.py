@@ -12,7 +12,6 @@ from botocore.exceptions import (
     ConnectionClosedError,
     InvalidEndpointConfigurationError,
 )
-from botocore.parsers import ResponseParserError
 
 from connectors.s3 import failures
 from connectors.s3.body import Body
@@ -49,12 +48,9 @@ class Store:
 
     def send(self, operation: str, **parameters: Any) -> Any:
         """The store's whole answer to one request, such as `"head_object"`. Raises ClientError or BotoCoreError."""
-        try:
-            answer = getattr(self._client, operation)(Bucket=self.bucket, **parameters)
-        except ResponseParserError as error:
-            raise self._broken_off() from error
+        answer = getattr(self._client, operation)(Bucket=self.bucket, **parameters)
         if operation in _PROOFS and _PROOFS[operation] not in answer:
-            raise self._broken_off()
+            raise ConnectionClosedError(endpoint_url=self._client.meta.endpoint_url)
         return answer
 
     def attempt(self, permit: Permit, operation: str, **parameters: Any) -> Any:
@@ -85,9 +81,6 @@ class Store:
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._client.close()
-
-    def _broken_off(self) -> ConnectionClosedError:
-        return ConnectionClosedError(endpoint_url=self._client.meta.endpoint_url)
 
 
 def _client(settings: S3Settings) -> Any:
