@@ -42,7 +42,6 @@ class Admission:
         self._max_connections = max_connections
         self._connections = 0
         self._use = _Use()
-        self._looked = -inf
         self._spare = 0
         self._shortage: tuple[Reply, str] | None = None
         self._told: set[Reply] = set()
@@ -51,6 +50,7 @@ class Admission:
 
     def replace(self, *, largest_message: int, min_free_percent: float) -> None:
         """Other bounds from now on."""
+        self._looked = -inf
         self._min_free_percent = min_free_percent
         self._largest_message = largest_message
         # Twice the largest: one that is allowed at all must not be too much by itself.
