@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, product, takewhile
+from itertools import count, islice, product, takewhile
 from pathlib import Path
 from typing import Literal
 
 from tests.torture import spool_crashes
-from tests.torture.clients import Client
+from tests.torture.clients import Client, Load
 from tests.torture.forked import ForkedGateway
 from tests.torture.gateway import SpoolView, configuration, open_leftovers
 from tests.torture.journal import Ending, Journal, read
@@ -29,7 +29,7 @@ from tests.torture.sinks import DirectorySink
 from tests.torture.spool_crashes import MEMORY
 from tests.torture.workload import Mail, Mode, Traffic, mails
 
-__all__ = ["COURSES", "Course", "crash", "disturb"]
+__all__ = ["COURSES", "Course", "come_at_once", "crash", "disturb"]
 
 # In a row of the spool's database, in a file of it, and in a file from its first block on.
 _SIZES = (4096, 70_000, 300_000)
@@ -184,6 +184,19 @@ def disturb(course: Course, action: Action, *, sticky: bool, sizes: Iterable[int
                 gateway.kill()
         scene.judge(f"{course}: {action.name}{' and on' if sticky else ''}", orphans=calls, left=left)
         return calls
+
+
+def come_at_once(course: Course, *, streams: int, mails_each: int) -> None:
+    """Send from many connections, without a fault, and judge."""
+    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+        with ForkedGateway(scene.disk, scene.configuration, faults=faults) as gateway:
+            traffic = Traffic(modes=(course.mode,), sizes={4096: 1, 70_000: 1})
+            flows = [islice(mails(f"stream{number}", traffic), mails_each) for number in range(streams)]
+            with Load(gateway.addresses, journal, flows) as load:
+                load.wait()
+            scene.spool.wait_until_drained(gateway)
+            assert gateway.stop() == 0
+        scene.judge(f"{course}: at once", orphans=0)
 
 
 def main() -> None:

@@ -34,6 +34,10 @@ class File:
         _apply(self.synced, self.pending)
         self.pending.clear()
 
+    def fail_to_sync(self) -> None:
+        """Forget what was not synced: after a failure Linux takes it for written, and never tries again."""
+        self.pending.clear()
+
     def survivor(self, chance: random.Random) -> bytes:
         """What may be left of it."""
         after = bytearray(self.synced)
@@ -115,6 +119,9 @@ class Disk:
             case Kind.SYNC:
                 if operation.inode in self._inodes:
                     self._inodes[operation.inode].sync()
+            case Kind.SYNC_FAILED:
+                if isinstance(failed := self._inodes.get(operation.inode), File):
+                    failed.fail_to_sync()
             case Kind.LINK:
                 self._rename({operation.path: self._file(operation)})
             case Kind.UNLINK:

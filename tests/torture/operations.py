@@ -20,11 +20,12 @@ class Kind(IntEnum):
     LINK = 6
     UNLINK = 7
     RENAME = 8
+    SYNC_FAILED = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call that succeeded. `end` is where its record ends in the log.
+    """One call that succeeded, or a sync that failed. `end` is where its record ends in the log.
 
     `path` is that of the name made or removed, empty for a file without one; `other` the new name of a RENAME. `offset`
     is the new size for TRUNCATE. A directory is synced by its inode too.

@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from tests.end_to_end.gateway import Gateway
 from tests.torture import spool_life
 from tests.torture.clients import Client
+from tests.torture.forked import ForkedGateway
 from tests.torture.gateway import SpoolView, configuration
 from tests.torture.images import Disk, states
 from tests.torture.journal import Ending, Journal, Outcome, Record, read
@@ -64,17 +64,31 @@ class Recording:
             # Of what came later nothing was promised. Where a directory's names survive in any order, the archive may
             # show a mail that is not all there; `mailsluice verify` tells it, and nobody was told of it before.
             known = [
-                record if at <= cut else Record(record.attempt, tuple(_UNKNOWN for _ in record.outcomes))
+                record
+                if at <= cut and _is_acked(record)
+                else Record(record.attempt, (_UNKNOWN,) * len(record.outcomes))
                 for record, at in zip(self.records, self.acknowledged, strict=True)
             ]
             return judge(known, {"archive": tuple(held.values())}, self.routes)
 
 
+def _is_acked(record: Record) -> bool:
+    return all(outcome.ending is Ending.ACKED for outcome in record.outcomes)
+
+
 @contextmanager
 def recording(
-    accept: Literal["delivered", "spooled"], *, seed: str, count: int = 30, lies: bool = False
+    accept: Literal["delivered", "spooled"],
+    *,
+    seed: str,
+    count: int = 30,
+    lies: bool = False,
+    failing_sync: int = 0,
 ) -> Iterator[Recording]:
-    """Record a gateway that takes so many mails, one after another. With `lies`, no sync does anything."""
+    """Record a gateway that takes so many mails, one after another.
+
+    With `lies`, no sync does anything. With `failing_sync` one fails, the first after so many calls.
+    """
     with tempfile.TemporaryDirectory(prefix="mailsluice-power-") as place:
         disk, journal_path = Path(place) / "disk", Path(place) / "journal"
         disk.mkdir()
@@ -83,7 +97,9 @@ def recording(
         with Faults(disk, records=True) as faults, Journal(journal_path) as journal:
             if lies:
                 faults.arm(Action.LIE, at=1, sticky=True)
-            with Gateway(disk, configuration([archive], routes), environment=faults.environment()) as gateway:
+            with ForkedGateway(disk, configuration([archive], routes), faults=faults) as gateway:
+                if failing_sync:
+                    faults.arm(Action.FAIL_SYNC, at=failing_sync, sticky=True)
                 acknowledged = []
                 with Client(gateway.addresses, journal) as client:
                     for mail in islice(mails(seed, Traffic(sizes=_SIZES)), count):
@@ -92,8 +108,8 @@ def recording(
                 SpoolView(disk / "spool").wait_until_drained(gateway)
                 assert gateway.stop() == 0
             records = read(journal_path)
-            refused = [record for record in records if {each.ending for each in record.outcomes} != {Ending.ACKED}]
-            assert not refused, refused
+            endings = {outcome.ending for record in records for outcome in record.outcomes}
+            assert endings == {Ending.ACKED} or (failing_sync and endings == {Ending.ACKED, Ending.REJECTED}), endings
             yield Recording(disk, faults.log, records, acknowledged, routes)
 
 

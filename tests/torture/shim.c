@@ -27,9 +27,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PASS, KILL, TORN, IO_ERROR, NO_SPACE, LIE, SLOW };
+enum { PASS, KILL, TORN, IO_ERROR, NO_SPACE, LIE, SLOW, FAIL_SYNC };
 enum { SLOW_SECONDS = 2 };
-enum kind { CREATE = 1, MAKE_DIRECTORY, WRITE, TRUNCATE, SYNC, LINK, UNLINK, RENAME };
+enum kind { CREATE = 1, MAKE_DIRECTORY, WRITE, TRUNCATE, SYNC, LINK, UNLINK, RENAME, SYNC_FAILED };
 
 /* The same on the other side, in shim.py. */
 struct control {
@@ -136,6 +136,11 @@ static int next(enum kind kind) {
     uint64_t number = ++control->calls;
     if (!control->at || (control->sticky ? number < control->at : number != control->at)) return PASS;
     int action = control->action;
+    if (action == FAIL_SYNC) {
+        if (kind != SYNC) return PASS;
+        control->at = 0;
+        action = IO_ERROR;
+    }
     control->faults++;
     if (action == LIE && kind != SYNC) return PASS;
     /* A full disk takes no more, but gives back. */
@@ -251,17 +256,21 @@ static void wait_if_slow(void) {
     if (control->at && control->action == SLOW) sleep(SLOW_SECONDS);
 }
 
-int fsync(int descriptor) {
-    if (!watches(descriptor)) return REAL(fsync)(descriptor);
+static int sync_watched(int descriptor, int (*sync)(int)) {
     wait_if_slow();
-    CHANGE(SYNC, action == LIE ? 0 : REAL(fsync)(descriptor),
-           action == LIE ? (void)0 : record(SYNC, inode_of(descriptor), "", "", "", 0, 0));
+    pthread_mutex_lock(&lock);
+    int action = next(SYNC), result = fails(action) ? -1 : action == LIE ? 0 : sync(descriptor);
+    int error = errno;
+    if (action != LIE) record(result ? SYNC_FAILED : SYNC, inode_of(descriptor), "", "", "", 0, 0);
+    pthread_mutex_unlock(&lock);
+    errno = error;
+    return result;
+}
+int fsync(int descriptor) {
+    return watches(descriptor) ? sync_watched(descriptor, REAL(fsync)) : REAL(fsync)(descriptor);
 }
 int fdatasync(int descriptor) {
-    if (!watches(descriptor)) return REAL(fdatasync)(descriptor);
-    wait_if_slow();
-    CHANGE(SYNC, action == LIE ? 0 : REAL(fdatasync)(descriptor),
-           action == LIE ? (void)0 : record(SYNC, inode_of(descriptor), "", "", "", 0, 0));
+    return watches(descriptor) ? sync_watched(descriptor, REAL(fdatasync)) : REAL(fdatasync)(descriptor);
 }
 
 int linkat(int from_directory, const char *from, int to_directory, const char *to, int flags) {

@@ -31,7 +31,8 @@ _CONTROL_OCTETS = 40
 class Action(IntEnum):
     """What happens at the call: nothing, SIGKILL before it or half-way through it, an error, or a lie about a sync.
 
-    SLOW lets every sync take two seconds longer for as long as it is armed.
+    SLOW lets every sync take two seconds longer for as long as it is armed. FAIL_SYNC, armed as sticky, is an error of
+    the first sync from then on, and of nothing else.
     """
 
     PASS = 0
@@ -41,6 +42,7 @@ class Action(IntEnum):
     NO_SPACE = 4
     LIE = 5
     SLOW = 6
+    FAIL_SYNC = 7
 
 
 class Faults:

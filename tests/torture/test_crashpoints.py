@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.torture import spool_crashes
-from tests.torture.crashpoints import COURSES, crash, disturb
+from tests.torture.crashpoints import COURSES, come_at_once, crash, disturb
 from tests.torture.shim import Action
 
 # Of the calls of one course: starting makes some, three mails the rest. They are spread over all of them.
@@ -51,3 +51,8 @@ def test_a_gateway_that_is_killed_at_any_call_has_lost_nothing_after_its_next_st
 def test_a_gateway_whose_disk_fails_says_so_stays_up_and_goes_on_afterwards(course, action, sticky):
     size = 4096 if course.accept == "spooled" else 300_000
     assert disturb(course, action, sticky=sticky, sizes=(size,), every=7) > 7
+
+
+@pytest.mark.parametrize("course", COURSES[:2], ids=str)
+def test_mails_that_come_at_once_keep_apart(course):
+    come_at_once(course, streams=8, mails_each=20)

@@ -22,3 +22,11 @@ def test_whatever_a_power_failure_leaves_has_all_mail_that_was_acknowledged(acce
 def test_where_syncs_do_nothing_mail_is_lost(accept):
     with recording(accept, seed=_SEED, count=5, lies=True) as recorded:
         assert any(verdict.lost for verdict in recorded.images(_IMAGES, random.Random(_SEED)))
+
+
+@pytest.mark.parametrize("accept", ["delivered", "spooled"])
+def test_after_a_sync_that_failed_nothing_is_acknowledged_on_the_word_of_a_second_one(accept):
+    for at in (1, 4, 7, 10, 16, 25):
+        with recording(accept, seed=_SEED, count=6, failing_sync=at) as recorded:
+            for number, verdict in enumerate(recorded.images(10, random.Random(_SEED))):
+                assert verdict.is_clean, f"a sync failed after {at} calls, image {number}: {verdict}"
