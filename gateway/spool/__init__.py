@@ -6,6 +6,7 @@ What `Spool.add` has taken survives a crash and a power failure, and stays until
     spool/spool.db       SQLite: the messages, and one row for each (message, connector) that is still to be delivered
     spool/content/<id>   content that is too large for a row, named before the row is committed, removed after it is
     spool/quarantine/    what was damaged, for an expert to look at
+    spool/reserve        space that is used when the disk is full, to deliver what the spool holds
 """
 
 from gateway.spool.content_files import INLINE_OCTETS

@@ -5,6 +5,7 @@ that cannot be read to its end is divided until what is left is single rows.
 """
 
 import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ __all__ = ["CarriedOver", "carry_over"]
 # How often reading may fail before the rest is given up, which takes some seconds.
 _FAILURES = 200_000
 _AT_ONCE = 1_000
+_LONGEST_DELAY_SECONDS = 100_000
 # More than any spool has given numbers.
 _HIGHEST = 2**40
 
@@ -155,7 +157,7 @@ def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
         checksum,
         key if isinstance(key, bytes) else None,
         state,
-        due if isinstance(due, float) else 0.0,
+        due if isinstance(due, float) and due < time.time() + _LONGEST_DELAY_SECONDS else 0.0,
         attempts if isinstance(attempts, int) else 0,
         int(possible_duplicate != 0),
         status if isinstance(status, str) else "",

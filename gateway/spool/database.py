@@ -113,7 +113,7 @@ def abandon(connection: apsw.Connection) -> None:
     """Close a connection that has failed: nothing is copied out of the log, nor is the log removed."""
     with suppress(apsw.Error):
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.close(force=True)
+        connection.close(force=True)
 
 
 def find_damage(path: Path, abandoned: threading.Event) -> str:

@@ -247,6 +247,8 @@ def _read_message(connection: apsw.Connection, number: int, positions: tuple[int
     if not row:
         raise DamagedRowError("the message of this delivery is not there")
     id_, checksum, envelope, octets = row[0]
+    if not isinstance(octets, bytes | None):
+        raise DamagedRowError("the content is not the one that was stored: it is no octets")
     content = Content(octets if octets is not None else b"")
     mail = Mail(read_envelope(id_, envelope, checksum), content).for_recipients(positions)
     if octets is not None and not is_intact(content, mail.envelope.message.sha256):

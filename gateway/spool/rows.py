@@ -29,9 +29,9 @@ def delivery_row(number: int, delivery: NewDelivery) -> tuple[Any, ...]:
     return number, delivery.connector, recipients, _delivery_checksum(number, delivery.connector, recipients)
 
 
-def read_envelope(id_: str, octets: bytes, checksum: int) -> Envelope:
+def read_envelope(id_: str, octets: object, checksum: int) -> Envelope:
     """The envelope of a message's row. Raises DamagedRowError."""
-    if zlib.crc32(octets) != checksum:
+    if not isinstance(octets, bytes) or zlib.crc32(octets) != checksum:
         raise DamagedRowError("the envelope is not the one that was stored: its checksum differs")
     try:
         envelope = json_v1.decode(octets)

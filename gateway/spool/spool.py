@@ -19,6 +19,7 @@ from gateway.spool.directories import make_directory
 from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement
 from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
+from gateway.spool.reserve import Reserve
 from gateway.spool.rows import DamagedRowError
 from gateway.spool.writer import Operation, Writer
 from gateway.threads import in_thread
@@ -46,7 +47,8 @@ class Spool:
         # What is to be said about claimed deliveries, and could not be.
         self._corrections: list[Operation[None]] = []
         self._times_opened = 0
-        self._writer = Writer(self._connect)
+        self._reserve = Reserve(directory / "reserve")
+        self._writer = Writer(self._connect, self._reserve)
         self._upkeep: asyncio.Task[None] | None = None
 
     @classmethod
@@ -104,10 +106,13 @@ class Spool:
         self._storing.add(id_)
         try:
             if is_file:
+                if self._reserve.in_use:
+                    await self._writer.run(lambda _: None, fills=True)
                 await in_thread(partial(self._store, id_, mail.content))
             added = await self._writer.run(
                 lambda connection: operations.add(connection, message),
                 undo=lambda connection: operations.remove(connection, id_),
+                fills=True,
             )
         except OSError:
             if is_file:
@@ -201,6 +206,7 @@ class Spool:
             self._upkeep.cancel()
             await asyncio.wait([self._upkeep])
         await self._writer.close()
+        self._reserve.close()
         os.close(self._lock)
 
     def _connect(self, damaged: bool) -> apsw.Connection:  # noqa: FBT001  # the writer says it so

@@ -21,6 +21,7 @@ import apsw
 import structlog
 
 from gateway.spool.database import abandon
+from gateway.spool.reserve import Reserve
 
 __all__ = ["Operation", "Writer"]
 
@@ -33,7 +34,7 @@ _REOPEN_SECONDS = 1.0
 _LONGEST_REOPEN_SECONDS = 60.0
 # How many pages the log may have before it is copied when nobody waits, and before it is all the same.
 _LOG_PAGES = 1_000
-_LONG_LOG_PAGES = 8_000
+_LONG_LOG_PAGES = 4_000
 # The file shrinks while more than half of it is free, and more than this, by so many pages at once.
 _FREE_PAGES = 4_096
 _PAGES_AT_ONCE = 256
@@ -44,6 +45,7 @@ _log = structlog.get_logger("mailsluice.spool")
 class _Wanted(NamedTuple):
     operation: Operation[Any]
     undo: Operation[None] | None
+    fills: bool
     future: asyncio.Future[Any]
 
 
@@ -59,7 +61,8 @@ class Writer:
     `connect` opens the database, again after each failure of it, and is told whether it was found to be damaged.
     """
 
-    def __init__(self, connect: Callable[[bool], apsw.Connection]) -> None:
+    def __init__(self, connect: Callable[[bool], apsw.Connection], reserve: Reserve) -> None:
+        self._reserve = reserve
         self._connect = connect
         self._connection: apsw.Connection | None = None
         self._damaged = False
@@ -75,8 +78,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Operation[T], *, undo: Operation[None] | None = None) -> T:
-        """What `operation` returns, once it is committed.
+    async def run(self, operation: Operation[T], *, undo: Operation[None] | None = None, fills: bool = False) -> T:
+        """What `operation` returns, once it is committed. One that `fills` the spool is refused on a full disk.
 
         Raises OSError when it cannot be: ENOSPC for a full disk, EBUSY where another process holds the database for
         long, EIO for everything else. `undo` then takes back what may be there all the same. What was handed over,
@@ -84,7 +87,7 @@ class Writer:
         result before.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._wanted.put(_Wanted(operation, undo, future))
+        self._wanted.put(_Wanted(operation, undo, fills, future))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -109,7 +112,9 @@ class Writer:
                 done = self._commit(wanted)
                 self._loop.call_soon_threadsafe(_tell, done)
         if self._connection is not None:
-            self._connection.close(force=True)
+            with suppress(apsw.Error):
+                # What could not be copied out of the log, the next start does.
+                self._connection.close(force=True)
 
     # Committing
 
@@ -117,14 +122,21 @@ class Writer:
         connection = self._usable_connection()
         if connection is None:
             return _failed(group, errno.EIO, "the spool's database cannot be opened")
+        if any(each.fills for each in group) and not self._reserve.is_whole():
+            refused = [each for each in group if each.fills]
+            done = _failed(refused, errno.ENOSPC, "no space for the spool: what it holds is delivered first")
+            rest = [each for each in group if not each.fills]
+            return done + self._commit(rest) if rest else done
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [each.operation(connection) for each in group]
             connection.execute("COMMIT")
         except apsw.FullError as error:
             self._roll_back()
-            # A log that has been copied is used from its beginning again: there is room for what makes room.
-            self._copy_log()
+            if self._reserve.use():
+                # A log that has been copied is used from its beginning again.
+                self._copy_log()
+                return self._commit(group)
             return _failed(group, errno.ENOSPC, f"no space for the spool's database: {error}")
         except apsw.BusyError as error:
             self._roll_back()
