@@ -15,7 +15,7 @@ from gateway.spool import Spool, State, salvage
 from tests.spool.spools import LARGE, claimed, drained, mail_of, new, opened, rows, settled
 
 PAGE = 4096
-COUNT = 150
+COUNT = 300
 
 
 def zero(file, size, dice):

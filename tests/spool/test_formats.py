@@ -1,0 +1,73 @@
+"""Spools of every format version are read by today's code; what it does not know is refused and never misread."""
+
+import shutil
+import time
+
+import pytest
+
+from gateway.spool import SpoolError, database
+from tests.spool.golden import CONTENTS, FOLDER, STATES
+from tests.spool.spools import claimed, drained, new, opened, rows, settled
+
+GOLDEN = sorted(FOLDER.iterdir())
+
+
+def test_there_is_a_golden_spool_of_every_format():
+    assert [golden.name for golden in GOLDEN] == [f"v{number}" for number in range(1, database.FORMAT + 1)]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_everything_in_a_golden_spool_is_delivered(tmp_path, golden):
+    shutil.copytree(golden, tmp_path / "spool")
+    async with opened(tmp_path / "spool") as spool:
+        assert await spool.recover(time.time()) == 1
+        for connector, contents in CONTENTS.items():
+            found, duplicates = [], []
+            while entries := await claimed(spool, connector):
+                for entry in entries:
+                    found.append(entry.mail.content.read())
+                    duplicates += [found[-1]] * entry.possible_duplicate
+                    entry.mail.content.close()
+                    await spool.settle(settled(entry))
+            assert sorted(found) == sorted(contents)
+            assert [content for content in found if content in {b"first", b"second", b"third"}] == contents[:3] * (
+                connector == "archive"
+            )
+            assert duplicates == [b"interrupted"] * (connector == "archive")
+        assert await spool.paused() == {"closed"}
+    left = rows(tmp_path / "spool", "SELECT state, content FROM delivery JOIN message ON message = number")
+    assert dict(left) == STATES
+    assert rows(tmp_path / "spool", "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
+    async with opened(tmp_path) as spool:
+        await spool.add(new())
+    rows(tmp_path, f"PRAGMA user_version = {database.FORMAT + 1}")
+    before = (tmp_path / "spool.db").read_bytes()
+    with pytest.raises(SpoolError, match=f"has format {database.FORMAT + 1}, of a newer mailsluice; this one knows"):
+        async with opened(tmp_path):
+            pass
+    with pytest.raises(SpoolError, match="of a newer mailsluice"):
+        database.connect(tmp_path / "spool.db")
+    assert (tmp_path / "spool.db").read_bytes() == before
+
+
+async def test_an_older_format_is_brought_up_to_date_by_the_owner_only_and_all_at_once(tmp_path, monkeypatch):
+    async with opened(tmp_path) as spool:
+        await spool.add(new())
+    step = "ALTER TABLE message ADD COLUMN colour TEXT; UPDATE message SET colour = 'red';"
+    monkeypatch.setattr(database, "FORMAT", 2)
+    monkeypatch.setattr(database, "_STEPS", (*database._STEPS, step + "SELECT this_fails()"))
+    with pytest.raises(SpoolError, match="left by an older version; start the gateway once"):
+        database.connect(tmp_path / "spool.db")
+    with pytest.raises(SpoolError, match="this_fails"):
+        async with opened(tmp_path):
+            pass
+    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
+    assert "colour" not in str(rows(tmp_path, "SELECT sql FROM sqlite_schema"))
+    monkeypatch.setattr(database, "_STEPS", (*database._STEPS[:1], step))
+    async with opened(tmp_path) as spool:
+        assert rows(tmp_path, "SELECT colour FROM message") == [("red",)]
+        assert len(await drained(spool)) == 1
+    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
