@@ -82,6 +82,11 @@ class Accumulator(MessageAccumulator):  # type: ignore[misc]  # aiokafka has no 
             self._take_back(batch, reason)
         return NotAcknowledged(reason, possibly_stored=batch.possibly_stored)
 
+    def reenqueue(self, batch: _Batch) -> None:
+        """Send `batch` again, unless it was taken back while it waited for that."""
+        if not batch.future.done():
+            super().reenqueue(batch)
+
     def _append_batch(self, builder: Any, tp: Any) -> _Batch:
         batch = _Batch(tp, builder, self._batch_ttl, self._linger_time)
         self._batches[tp].append(batch)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.connector import PermanentFailure, Receipt, TransientFailure
 from gateway.testing.samples import plain_mail
-from tests.connectors.kafka.outcomes import emitted_at_last, outcome, outcomes, until
+from tests.connectors.kafka.outcomes import emitted_at_last, outcome, outcomes, to, until
 from tests.servers.kafka import KafkaRelay, Lost
 
 UNKNOWN_TOPIC, NOT_LEADER, TIMED_OUT, TOO_LARGE = 3, 6, 7, 10
@@ -20,6 +20,13 @@ OUT_OF_ORDER, CLUSTER_DENIED = 45, 31
 async def relay(kafka) -> AsyncIterator[KafkaRelay]:
     async with KafkaRelay(kafka.bootstrap) as relay:
         yield relay
+
+
+@pytest.fixture(autouse=True)
+def _without_defects(caplog):
+    """What a producer trips over ends it for all that it carries; it is told in the log only."""
+    yield
+    assert "Unexpected error" not in caplog.text
 
 
 @pytest.fixture
@@ -142,6 +149,20 @@ async def test_what_waits_behind_a_request_without_answer_is_told_that_it_is_not
     await emitted_at_last(connector, last)
     stored = await ids(topic)
     assert (stored[first.envelope.id], stored[second.envelope.id], stored[last.envelope.id]) == (1, 0, 1)
+
+
+async def test_a_mail_that_is_given_up_between_two_attempts_leaves_the_others_alone(kafka, relay, through, make_topic):
+    name = make_topic()
+    for domain in ("first", "second"):
+        kafka.create_topic(f"{name}.{domain}")
+    connector = await through(f"{name}.{{recipient_domain}}", deadline_seconds=1)
+    relay.every = NOT_ENOUGH_REPLICAS
+    first = asyncio.create_task(outcome(connector, to("first")))
+    await until(lambda: relay.produced > 3)
+    second = asyncio.create_task(outcome(connector, to("second")))
+    await first
+    relay.every = None
+    assert isinstance(await second, Receipt)
 
 
 async def test_a_topic_that_vanishes_from_the_metadata_and_comes_back_costs_no_mail(kafka, relay, through, make_topic):
