@@ -10,7 +10,7 @@ directories and the spool is disturbed as well.
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from tests.torture.sinks import DirectorySink
 from tests.torture.spool_crashes import MEMORY
 from tests.torture.workload import Mail, Mode, Traffic, mails
 
-__all__ = ["COURSES", "Course", "come_at_once", "crash", "disturb"]
+__all__ = ["COURSES", "Course", "calls", "come_at_once", "crash", "disturb"]
 
 # In a row of the spool's database, in a file of it, and in a file from its first block on.
 _SIZES = (4096, 70_000, 300_000)
@@ -143,13 +143,21 @@ def _scene(course: Course) -> Iterator[_Scene]:
         yield _Scene(Path(place), course)
 
 
-def crash(course: Course, action: Action, at: int) -> bool:
+def calls(course: Course, *, sizes: Sequence[int] = _SIZES) -> int:
+    """How many calls a gateway makes that nothing happens to, from its start to its end."""
+    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+        gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
+        scene.outlast(gateway, (course.mail(str(size), size) for size in sizes), journal)
+        return faults.calls
+
+
+def crash(course: Course, action: Action, at: int, *, sizes: Sequence[int] = _SIZES) -> bool:
     """End the gateway at its call `at`, start it again, and judge: whether there were so many calls."""
     with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
         faults.arm(action, at=at)
         try:
-            scene.outlast(gateway, (course.mail(str(size), size) for size in _SIZES), journal)
+            scene.outlast(gateway, (course.mail(str(size), size) for size in sizes), journal)
             happened = faults.faults > 0
             faults.disarm()
             gateway.start()
@@ -158,7 +166,7 @@ def crash(course: Course, action: Action, at: int) -> bool:
         finally:
             if gateway.running:
                 gateway.kill()
-        scene.judge(f"{course}: {action.name} at call {at}", orphans=len(_SIZES) if happened else 0)
+        scene.judge(f"{course}: {action.name} at call {at}", orphans=len(sizes) if happened else 0)
         return happened
 
 

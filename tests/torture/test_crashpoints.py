@@ -5,12 +5,15 @@ import random
 import pytest
 
 from tests.torture import spool_crashes
-from tests.torture.crashpoints import COURSES, come_at_once, crash, disturb
+from tests.torture.crashpoints import COURSES, Course, calls, come_at_once, crash, disturb
 from tests.torture.shim import Action
+from tests.torture.workload import Mode
 
 # Of the calls of one course: starting makes some, three mails the rest. They are spread over all of them.
 _CALLS = {"spooled": 360, "delivered": 120}
 _CRASHES = 3
+# Two files of five calls each, and the directory's sync.
+_CALLS_OF_A_MAIL = 11
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,10 @@ def test_a_gateway_whose_disk_fails_says_so_stays_up_and_goes_on_afterwards(cour
 @pytest.mark.parametrize("course", COURSES[:2], ids=str)
 def test_mails_that_come_at_once_keep_apart(course):
     come_at_once(course, streams=8, mails_each=20)
+
+
+def test_a_gateway_that_is_killed_at_every_call_of_a_mail_leaves_no_half_of_it():
+    course = Course(Mode.DATA, "delivered")
+    whole = calls(course, sizes=(10,))
+    for at in range(whole - _CALLS_OF_A_MAIL, whole + 1):
+        assert crash(course, Action.TORN, at, sizes=(10,))
