@@ -121,7 +121,7 @@ class Engine:
                     paused = await self._spool.paused()
                     for name, queue in self._queues.items():
                         queue.pause(paused=name in paused)
-                        queue.wake()
+                        queue.ask_again()
             except OSError as error:
                 records.spool_failed("", error)
             await asyncio.sleep(_POLL_SECONDS)

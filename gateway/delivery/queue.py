@@ -87,6 +87,11 @@ class DeliveryQueue:
         self._backlog = self._changed = True
         self._wake.set()
 
+    def ask_again(self) -> None:
+        """An operator may have mended the destination: time that it asked for, or was given, is over."""
+        self._hold_until = 0.0
+        self.wake()
+
     def pause(self, *, paused: bool) -> None:
         """Claim nothing from now on, or again."""
         if self._paused and not paused:

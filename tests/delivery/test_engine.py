@@ -189,6 +189,17 @@ async def test_a_destination_that_asks_for_time_gets_it(rig):
         assert rig.connectors["one"].mails == {}
 
 
+async def test_an_operator_ends_the_time_that_a_destination_asked_for(rig):
+    rig.connectors["one"].failure = TransientFailure(DESTINATION_UNREACHABLE, "later", retry_after_seconds=3600)
+    async with rig.running() as engine:
+        await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: rig.rows("state, attempts") == [("waiting", 1)])
+        rig.connectors["one"].failure = None
+        rig.ask("UPDATE delivery SET due = 0")
+        await rig.settled()
+    assert len(rig.connectors["one"].mails) == 1
+
+
 async def test_a_closed_destination_waits_for_an_operator(rig):
     rig.connectors["one"].failure = DestinationClosed(MESSAGE_REFUSED, "gone")
     async with rig.running() as engine:
