@@ -1,5 +1,6 @@
 """`mailsluice spool`: what an operator sees of a spool and does to it, whether the gateway runs or not."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,9 @@ def ls(
             typer.echo(text.HEADING)
         for delivery in inspection.deliveries(selection):
             totals.add(delivery)
-            typer.echo(text.delivery_json(delivery) if as_json else text.delivery_line(delivery, now=now))
+            line = text.delivery_json(delivery) if as_json else text.delivery_line(delivery, now=now)
+            # typer.echo would flush each of a million lines.
+            sys.stdout.write(f"{line}\n")
         for paused in inspection.paused():
             typer.echo(text.paused_json(paused) if as_json else text.since(paused))
         if not as_json:

@@ -11,6 +11,8 @@ __all__ = ["decoded", "json_line", "printable"]
 
 def printable(text: str) -> str:
     """The text on one line, with `?` for whatever the terminal would obey or standard output cannot write."""
+    if text.isascii() and text.isprintable():
+        return text
     shown = "".join(character if character.isprintable() else "?" for character in text)
     encoding = sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, "replace").decode(encoding)

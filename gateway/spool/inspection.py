@@ -122,6 +122,7 @@ class Inspection:
                 raise SpoolError(f"there is no spool in {directory}: nothing was ever spooled there")
             with self.translating():
                 self.connection = connect(self._path)
+            self._opened = self._identity()
         except PermissionError as error:
             raise self._no_permission() from error
         except OSError as error:
@@ -212,6 +213,11 @@ class Inspection:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise SpoolError(f"{path} cannot be removed: {error.strerror}") from error
+
+    def check_place(self) -> None:
+        """Raise SpoolError where this is no longer the spool's database: its owner sets a damaged one aside."""
+        if self._identity() != self._opened:
+            raise SpoolError(f"the gateway has just replaced its database {self._path}, which was damaged; try again")
 
     @contextmanager
     def translating(self) -> Iterator[None]:
@@ -304,6 +310,12 @@ class Inspection:
     def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self.translating():
             return list(self.connection.execute(statement, values))
+
+    def _identity(self) -> int:
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return 0
 
     def _no_permission(self) -> SpoolError:
         return SpoolError(

@@ -115,6 +115,8 @@ def _transaction(inspection: Inspection) -> Iterator[None]:
         inspection.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            # What is committed to a database that was set aside is lost.
+            inspection.check_place()
             inspection.connection.execute("COMMIT")
         finally:
             if inspection.connection.in_transaction:
