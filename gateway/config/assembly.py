@@ -24,6 +24,8 @@ __all__ = ["Config", "ConfiguredConnector", "assemble"]
 
 _SECTIONS = ("gateway", "listener", "connector", "route")
 
+_WAYS = ("delivered", "spooled")
+
 Table = Mapping[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -61,6 +63,7 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     found += _passwords_in_clear(listener_tables)
     found += _recipients_taken_earlier(route_tables)
     found += _unknown_destinations(route_tables, connector_tables)
+    found += _both_ways(route_tables)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
         return tuple(found)
@@ -185,6 +188,20 @@ def _unknown_destinations(routes: list[Table], connectors: list[Table]) -> Itera
                 yield Fault(
                     ("route", index, "connectors", position),
                     f'no connector is named "{name}"{did_you_mean(name, names)}',
+                )
+
+
+def _both_ways(routes: list[Table]) -> Iterator[Fault]:
+    # A mail to recipients of both would reach the connector twice, under one id, each time for some of them.
+    ways: dict[str, object] = {}
+    for index, table in enumerate(routes):
+        wanted = table.get("connectors")
+        way = table.get("accept", "delivered")
+        for position, name in enumerate(wanted if isinstance(wanted, list) and way in _WAYS else ()):
+            if isinstance(name, str) and ways.setdefault(name, way) != way:
+                yield Fault(
+                    ("route", index, "connectors", position),
+                    f'"{name}" is in an earlier route with accept = "{ways[name]}"; a connector gets its mail one way',
                 )
 
 

@@ -25,6 +25,8 @@ _MAXIMUM_OCTETS = 16 * 1024 * 1024
 # So many failures in a row are the destination's, not the mails'.
 _SUSPICIOUS = 8
 _DEFECT_SECONDS = 60.0
+# A mail is left alone for as long as its destination asks; the destination is asked with another one before.
+_LONGEST_HOLD_SECONDS = 3600.0
 _SPOOL_RETRY_SECONDS = 1.0
 
 
@@ -276,7 +278,7 @@ class DeliveryQueue:
 
     def _suspect(self, failure: TransientFailure, trials: int) -> None:
         """Count a failure of an attempt that began after so many trials; what failed together counts once."""
-        hold = failure.retry_after_seconds
+        hold = min(failure.retry_after_seconds, _LONGEST_HOLD_SECONDS)
         if trials == self._trials:
             self._failures += 1
             if self._failures >= _SUSPICIOUS:

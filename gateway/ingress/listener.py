@@ -60,7 +60,7 @@ class Listener:
         self._unix_path = path
 
     def replace(self, settings: ListenerSettings, routes: Routes) -> None:
-        """Other settings and routes for those who connect from now on; who is connected keeps what there was.
+        """Other settings for those who connect from now on, and other routes for the transactions that begin.
 
         The numbers of connections are bounded anew at once, which ends nobody's.
         """
@@ -108,7 +108,7 @@ class Listener:
             self._admission.leave()
 
     def _session(self) -> Session:
-        return Session(self._settings, self._routes, self._connections, self._admission)
+        return Session(self._settings, lambda: self._routes, self._connections, self._admission)
 
 
 def _bound_sockets(addresses: Sequence[tuple[int, Any]]) -> list[socket.socket]:

@@ -64,10 +64,12 @@ class Session(asyncio.Protocol):
     """One client, from its connection to the end of all that it started."""
 
     def __init__(
-        self, settings: ListenerSettings, routes: Routes, connections: Connections, admission: Admission
+        self, settings: ListenerSettings, routes: Callable[[], Routes], connections: Connections, admission: Admission
     ) -> None:
+        """`routes` gives those that a transaction shall take which begins now."""
         self._settings = settings
-        self._routes = routes
+        self._current_routes = routes
+        self._routes = routes()
         self._connections = connections
         self._admission = admission
         self._connection = ServerConnection(
@@ -235,6 +237,7 @@ class Session(asyncio.Protocol):
             connection.answer(room)
             return
         self._room = room
+        self._routes = self._current_routes()
         facts = SessionFacts(
             gateway=self._settings.hostname,
             listener=self._settings.name,

@@ -146,7 +146,11 @@ class ServerConnection:
             if reply.is_positive:
                 self.authenticated_as = question.login.decode("utf-8", "backslashreplace")
             self.step(Cause.AUTH_ENDED)
-        self.respond(reply)
+        if 400 <= reply.code < 500 and isinstance(question, MailReceived | RecipientReceived):
+            # "Not now" is no fault of the client's, yet one that asks without end is not heard without end.
+            self.respond_to_junk(reply)
+        else:
+            self.respond(reply)
 
     def fail_transaction(self, failure: Reply) -> None:
         """The owner cannot take the rest of this transaction (a full disk): it is read to its end and refused.

@@ -111,6 +111,14 @@ def test_a_session_ends_as_it_began(gateway, path, tmp_path):
     assert len(list(tmp_path.glob("other/**/*.json"))) == 1
 
 
+def test_a_session_that_stays_has_the_new_routes_from_its_next_mail_on(gateway, path, tmp_path):
+    with smtplib.SMTP(*gateway.address("mx")) as client:
+        assert client.sendmail("a@example.net", ["b@example.org"], b"Subject: x\r\n\r\n") == {}
+        reload(gateway, path, CONFIGURATION.replace('"mail"', '"other"').replace("spooled", "delivered"))
+        assert client.sendmail("a@example.net", ["b@example.org"], b"Subject: x\r\n\r\n") == {}
+    assert len(list(tmp_path.glob("other/**/*.json"))) == 1
+
+
 def test_a_listener_that_is_gone_closes_and_a_new_one_opens(gateway, path):
     old = gateway.address("mx")
     text = CONFIGURATION.replace('"mx"', '"new"').replace('"smtp"', '"lmtp"')

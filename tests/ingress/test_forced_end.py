@@ -74,7 +74,7 @@ def session_of(tmp_path, connector):
     """One session, and the connections that it is to be counted by."""
     admission = Admission(tmp_path, largest_message=1000)
     connections = Connections(admission, maximum=10, maximum_per_client=10)
-    return connections, Session(settings(tmp_path), routes(connector), connections, admission)
+    return connections, Session(settings(tmp_path), lambda: routes(connector), connections, admission)
 
 
 class _Wire(asyncio.Transport):
