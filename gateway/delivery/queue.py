@@ -118,6 +118,7 @@ class DeliveryQueue:
     # Claiming
 
     async def _claim_what_is_due(self) -> None:
+        await self._find_out_whether_paused()
         while not self._stopping:
             await self._sleep_until_due()
             self._wake.clear()
@@ -143,6 +144,17 @@ class DeliveryQueue:
             for entry in claim.entries:
                 self._take(_octets_in_memory(entry))
                 self.begin(entry)
+
+    async def _find_out_whether_paused(self) -> None:
+        """Until then nothing is attempted: there is a backlog for all that is known."""
+        while not self._stopping:
+            try:
+                self._paused = self.destination.name in await self._spool.paused()
+            except OSError as error:
+                records.spool_failed(self.destination.name, error)
+                await asyncio.sleep(_SPOOL_RETRY_SECONDS)
+            else:
+                return
 
     async def _sleep_until_due(self) -> None:
         wait: float | None = None

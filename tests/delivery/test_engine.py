@@ -213,6 +213,18 @@ async def test_a_closed_destination_waits_for_an_operator(rig):
     assert len(rig.connectors["one"].mails) == 2
 
 
+async def test_a_closed_destination_stays_closed_over_a_restart(rig):
+    rig.connectors["one"].failure = DestinationClosed(MESSAGE_REFUSED, "gone")
+    async with rig.running() as engine:
+        await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: rig.rows("connector", "paused") == [("one",)])
+    rig.connectors["one"].failure = None
+    async with rig.running() as engine:
+        await engine.accept(fresh(), {"one": (0,), "two": (0,)})
+        await rig.until(lambda: len(rig.connectors["two"].mails) == 1)
+    assert rig.connectors["one"].mails == {}
+
+
 async def test_what_a_stop_interrupts_comes_again_as_a_possible_duplicate(rig):
     rig.connectors["one"].hold()
     async with rig.running(seconds=0.0) as engine:
