@@ -19,6 +19,7 @@ class Consumer:
 
     status: int = 200
     text: str = ""
+    retry_after: str = ""
     url: str = ""
     received: list[Received] = field(default_factory=list)
     has_request: threading.Event = field(default_factory=threading.Event)
@@ -37,12 +38,14 @@ class Consumer:
         # It blocks the server's loop, whose only client the gateway is.
         self.may_answer.wait(_SECONDS)
         answer = [(b"content-type", b"text/plain; charset=utf-8")]
+        if self.retry_after:
+            answer.append((b"retry-after", self.retry_after.encode()))
         await send({"type": "http.response.start", "status": self.status, "headers": answer})
         await send({"type": "http.response.body", "body": self.text.encode()})
 
     def reset(self) -> None:
         """Take every mail again, and forget those that came."""
-        self.status, self.text = 200, ""
+        self.status, self.text, self.retry_after = 200, "", ""
         self.received.clear()
         self.has_request.clear()
         self.may_answer.set()

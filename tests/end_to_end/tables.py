@@ -27,6 +27,12 @@ def route(*connectors: str, recipients: str = "*@example.org") -> str:
     return f"\n[[route]]\nrecipients = {json.dumps([recipients])}\nconnectors = {json.dumps(connectors)}\n"
 
 
+def spooled(*connectors: str, recipients: str = "*@example.org", bounce_via: str = "") -> str:
+    """A route whose mail is accepted into the spool."""
+    bounces = f'bounce_via = "{bounce_via}"\n' if bounce_via else ""
+    return f'{route(*connectors, recipients=recipients)}accept = "spooled"\n{bounces}'
+
+
 def directory(*lines: str, name: str = "archive", path: str = "mail") -> str:
     """A directory below the gateway's own. `lines` are further keys, here as in the others."""
     return _connector(name, "directory", f'path = "{path}"', *lines)

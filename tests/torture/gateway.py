@@ -73,7 +73,7 @@ class SpoolView:
         nobodys = [path.name for path in (self._directory / "content").iterdir() if path.name not in known]
         if len(nobodys) > orphans:
             found.append(f"{len(nobodys)} files of content belong to no message, of which kills explain {orphans}")
-        names = {"lock", "spool.db", "spool.db-wal", "spool.db-shm", "content", "quarantine"}
+        names = {"lock", "reserve", "spool.db", "spool.db-wal", "spool.db-shm", "content", "quarantine"}
         found += [f"{path.name} lies in the spool" for path in self._directory.iterdir() if path.name not in names]
         return found
 
