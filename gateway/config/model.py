@@ -15,8 +15,8 @@ from gateway.config.values import (
     Authenticator,
     Bind,
     ExtensionKeyword,
-    HostPort,
     Hostname,
+    HostPort,
     Networks,
     PasswordPath,
     ReadableFile,
@@ -63,8 +63,8 @@ class Gateway(Section):
         Field(
             ge=0,
             lt=100,
-            description="Mail is refused for the moment (452 4.3.1) while less than this share of the spool's file system, "
-            "or of its inodes, is free; in any case where one and a half of the largest messages do not fit.",
+            description="Mail is refused for the moment (452 4.3.1) while less than this share of the spool's file "
+            "system, or of its inodes, is free; in any case where one and a half of the largest messages do not fit.",
         ),
     ] = 10.0
     drain_seconds: Annotated[
