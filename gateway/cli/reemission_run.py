@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from itertools import groupby
@@ -29,7 +30,7 @@ _EXPORT_SECONDS = 540.0
 
 
 class Tally(Struct, kw_only=True):
-    """What it came to. `ended` is false where it was interrupted."""
+    """What it came to. `ended` is false where it was interrupted, `given_up` true where the rest was not tried."""
 
     mails: int = 0
     delivered: int = 0
@@ -37,6 +38,7 @@ class Tally(Struct, kw_only=True):
     octets: int = 0
     removed: int = 0
     ended: bool = False
+    given_up: bool = False
 
 
 def working(total: int | None, what: str) -> Progress:
@@ -74,7 +76,8 @@ def run(
                             _count(tally, outcome, progress)
                         delivered = [each for o in outcomes if not o.failure for each in o.reemission.deliveries]
                         if remove is not None and delivered:
-                            tally.removed += await in_thread(lambda _, these=delivered: remove(these))  # type: ignore[misc]
+                            tally.removed += await in_thread(_removing(remove, delivered))
+        tally.given_up = await in_thread(lambda _: _is_left(reemissions))
         tally.ended = True
 
     allow_connections()
@@ -91,7 +94,8 @@ def spooled(inspection: Inspection, selection: Selection, *, whole: bool) -> Ite
     for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: delivery.message):
         deliveries = tuple(group)
         id_ = deliveries[0].id
-        problem = next((each.problem for each in deliveries if each.problem), "")
+        # A whole message needs nothing of a delivery but the message's id.
+        problem = "" if whole and id_ else next((each.problem for each in deliveries if each.problem), "")
         if problem:
             yield Reemission(id=id_, problem=problem, deliveries=deliveries)
             continue
@@ -141,6 +145,19 @@ def _verified(marker: Path) -> Reemission:
         return Reemission(id=mail.envelope.id, mail=mail)
     mail.content.close()
     return Reemission(id=marker.stem, problem="the content was changed: its SHA-256 is not the envelope's")
+
+
+def _removing(
+    remove: Callable[[Sequence[SpooledDelivery]], int], deliveries: Sequence[SpooledDelivery]
+) -> Callable[[threading.Event], int]:
+    return lambda _: remove(deliveries)
+
+
+def _is_left(reemissions: Iterator[Reemission]) -> bool:
+    rest = next(reemissions, None)
+    if rest is not None and rest.mail is not None:
+        rest.mail.content.close()
+    return rest is not None
 
 
 def _count(tally: Tally, outcome: Outcome, progress: Progress) -> None:

@@ -165,5 +165,10 @@ def _finish(tally: "Tally") -> None:
     )
     if not tally.ended:
         fail("interrupted; the same command again delivers the rest, and may deliver the same mails twice", status=1)
+    if tally.given_up:
+        fail(
+            "the rest was not tried, for nothing is taken there; see the failures above, and give the command again",
+            status=1,
+        )
     if tally.failed:
         raise typer.Exit(1)

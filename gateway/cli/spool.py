@@ -214,5 +214,10 @@ def export(
     typer.echo(f"messages: {tally.mails}, exported: {tally.delivered}, failed: {tally.failed}, octets: {tally.octets}")
     if not tally.ended:
         fail("interrupted; the same command again exports the rest", status=1)
+    if tally.given_up:
+        fail(
+            "the rest was not tried, for nothing is taken there; see the failures above, and give the command again",
+            status=1,
+        )
     if tally.failed:
         raise typer.Exit(1)

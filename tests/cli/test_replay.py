@@ -181,6 +181,17 @@ def test_an_interrupted_replay_says_so_and_is_done_again(folder, consumer):
     assert left(folder) == []
 
 
+def test_a_closed_destination_ends_a_replay_which_says_so(folder, consumer):
+    # The window of the connector is full before the first answer.
+    mails = [plain_mail() for _ in range(100)]
+    fill(folder / "spool", *(Spooled(mail=mail, states={"a": State.DEAD}) for mail in mails))
+    consumer.status = 410
+    outcome = replay(folder, "--dead", "--remove", "--to", "consumer")
+    assert outcome.returncode == 1
+    assert outcome.stderr.splitlines()[-1].startswith("mailsluice: the rest was not tried, ")
+    assert len(consumer.received) < len(mails) == len(left(folder))
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
