@@ -82,7 +82,7 @@ WRONG_BUILDS = (
         new="        storing = asyncio.ensure_future(engine.accept(mail, recipients))\n"
         "        storing.add_done_callback(lambda done: done.exception())\n"
         '        return Receipt(id=mail.envelope.id, connector="spool", type="spool", location={})\n',
-        checks=(_DISTURB,),
+        checks=(f"{_POWER}[spooled]",),
     ),
     WrongBuild(
         name="settled before the receipt",
