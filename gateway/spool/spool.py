@@ -102,13 +102,13 @@ class Spool:
         """
         mail = message.mail
         id_ = mail.envelope.id
-        is_file = mail.content.size > INLINE_OCTETS
+        is_file = _is_large(mail)
         self._storing.add(id_)
         try:
             if is_file:
                 if self._reserve.in_use:
                     await self._writer.run(lambda _: None, fills=True)
-                await in_thread(partial(self._store, id_, mail.content))
+                await in_thread(partial(self._store, mail))
             added = await self._writer.run(
                 lambda connection: operations.add(connection, message),
                 undo=lambda connection: operations.remove(connection, id_),
@@ -167,18 +167,14 @@ class Spool:
 
     async def settle(self, settlement: Settlement) -> None:
         """Record what became of an attempt. Raises OSError: then it may have been recorded, and is to be said again."""
-        large = {
-            mail.envelope.id: mail.content
-            for mail in (each.message.mail for each in settlement.notifications)
-            if mail.content.size > INLINE_OCTETS
-        }
-        self._storing |= large.keys()
+        large = [mail for mail in (each.message.mail for each in settlement.notifications) if _is_large(mail)]
+        self._storing.update(mail.envelope.id for mail in large)
         try:
-            for id_, content in large.items():
-                await in_thread(partial(self._store, id_, content))
-            settled = await self._writer.run(lambda connection: operations.settle(connection, settlement))
+            for mail in large:
+                await in_thread(partial(self._store, mail))
+            settled = await self._writer.run(partial(operations.settle, settlement=settlement))
         finally:
-            self._storing -= large.keys()
+            self._storing.difference_update(mail.envelope.id for mail in large)
         # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.
         await self._remove_files(settled.files)
 
@@ -239,8 +235,8 @@ class Spool:
     def _discard(self, name: str, aside: Path | None, _abandoned: threading.Event) -> None:
         self._files.discard(name, aside)
 
-    def _store(self, id_: str, content: Content, _abandoned: threading.Event) -> None:
-        self._files.store(id_, content)
+    def _store(self, mail: Mail, _abandoned: threading.Event) -> None:
+        self._files.store(mail.envelope.id, mail.content)
 
     async def _mail(self, due: Due) -> Mail:
         if not due.is_file:
@@ -278,6 +274,10 @@ class Spool:
         except OSError as error:
             _log.error("the spool's database cannot be written", cause=str(error))
             self._corrections.append(correction)
+
+
+def _is_large(mail: Mail) -> bool:
+    return mail.content.size > INLINE_OCTETS
 
 
 def _report(damage: list[apsw.CorruptError], _connection: apsw.Connection) -> None:

@@ -42,15 +42,22 @@ _PAGES_AT_ONCE = 256
 _log = structlog.get_logger("mailsluice.spool")
 
 
-class _Wanted(NamedTuple):
-    operation: Operation[Any]
-    undo: Operation[None] | None
-    fills: bool
-    future: asyncio.Future[Any]
+class _Wanted:
+    """An operation, and the future of whoever waits for it: another one, once that one has been cancelled."""
+
+    __slots__ = ("fills", "future", "operation", "undo")
+
+    def __init__(
+        self, operation: Operation[Any], undo: Operation[None] | None, future: asyncio.Future[Any], *, fills: bool
+    ) -> None:
+        self.operation = operation
+        self.undo = undo
+        self.fills = fills
+        self.future = future
 
 
 class _Done(NamedTuple):
-    future: asyncio.Future[Any]
+    wanted: _Wanted
     result: Any
     error: BaseException | None
 
@@ -86,13 +93,15 @@ class Writer:
         happens: a cancellation comes through at the next `await`, and whoever wanted the operation gets to know its
         result before.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._wanted.put(_Wanted(operation, undo, fills, future))
+        wanted = _Wanted(operation, undo, self._loop.create_future(), fills=fills)
+        self._wanted.put(wanted)
         try:
-            return await asyncio.shield(future)
+            return await wanted.future  # type: ignore[no-any-return]  # the operation's own result
         except asyncio.CancelledError:
-            await _outlast(future)
-            return future.result()  # type: ignore[no-any-return]  # the operation's own result
+            if wanted.future.cancelled():
+                wanted.future = self._loop.create_future()
+            await _outlast(wanted.future)
+            return wanted.future.result()  # type: ignore[no-any-return]  # the operation's own result
 
     async def close(self) -> None:
         """Commit what was handed over, and close the database."""
@@ -153,13 +162,13 @@ class Writer:
             return self._commit_apart(group, error)
         except Exception as error:  # noqa: BLE001  # a defect is its operation's, and told to whoever wanted it
             return self._commit_apart(group, error)
-        return [_Done(each.future, result, None) for each, result in zip(group, results, strict=True)]
+        return [_Done(each, result, None) for each, result in zip(group, results, strict=True)]
 
     def _commit_apart(self, group: Sequence[_Wanted], defect: Exception) -> list[_Done]:
         """A defect in one operation is no reason for the others to fail."""
         self._roll_back()
         if len(group) == 1:
-            return [_Done(group[0].future, None, defect)]
+            return [_Done(group[0], None, defect)]
         return [done for each in group for done in self._commit([each])]
 
     def _roll_back(self) -> None:
@@ -259,7 +268,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _failed(group: Sequence[_Wanted], number: int, text: str) -> list[_Done]:
-    return [_Done(each.future, None, OSError(number, text)) for each in group]
+    return [_Done(each, None, OSError(number, text)) for each in group]
 
 
 async def _outlast(future: asyncio.Future[Any]) -> None:
@@ -274,8 +283,11 @@ async def _outlast(future: asyncio.Future[Any]) -> None:
 
 
 def _tell(done: list[_Done]) -> None:
-    for future, result, error in done:
+    for wanted, result, error in done:
+        if wanted.future.cancelled():
+            # Whoever was cancelled has not been told so yet, and asks for what became of it.
+            wanted.future = asyncio.get_running_loop().create_future()
         if error is None:
-            future.set_result(result)
+            wanted.future.set_result(result)
         else:
-            future.set_exception(error)
+            wanted.future.set_exception(error)
