@@ -15,6 +15,7 @@ import apsw
 
 from gateway.spool.directories import sync_directory
 from gateway.spool.lock import SpoolError
+from gateway.spool.log_damage import has_hidden_transactions
 
 __all__ = ["FORMAT", "PAGE_OCTETS", "abandon", "connect", "find_damage", "open_database"]
 
@@ -84,13 +85,20 @@ def open_database(path: Path) -> apsw.Connection:
         _configure(connection)
         if older:
             _migrate(connection, path)
-        # On a full disk the log is left as it is: it holds the mail as well.
-        with suppress(apsw.FullError):
-            connection.wal_checkpoint()
+        # On a full disk, or while another process copies it, the log is left as it is: it holds the mail as well.
+        with suppress(apsw.FullError, apsw.BusyError):
+            frames, _ = connection.wal_checkpoint()
+            _check_log(path, frames)
     except BaseException:
         abandon(connection)
         raise
     return connection
+
+
+def _check_log(path: Path, frames: int) -> None:
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and has_hidden_transactions(log, frames, page_octets=PAGE_OCTETS):
+        raise apsw.CorruptError("the log is damaged in the middle")
 
 
 def connect(path: Path) -> apsw.Connection:

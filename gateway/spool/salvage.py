@@ -20,6 +20,7 @@ import structlog
 from gateway.spool.carry_over import carry_over
 from gateway.spool.database import PAGE_OCTETS, abandon, open_database
 from gateway.spool.directories import make_directory, sync_directory
+from gateway.spool.log_damage import mend
 
 __all__ = ["content_aside", "is_needed", "salvage"]
 
@@ -128,6 +129,9 @@ def _open_damaged(path: Path, *, first_page: bytes) -> apsw.Connection | None:
     """The damaged database, to be read; None where there is nothing to read."""
     if not path.exists():
         return None
+    log = path.with_name(path.name + _LOG)
+    if log.exists():
+        mend(log, page_octets=PAGE_OCTETS)
     if path.stat().st_size >= PAGE_OCTETS:
         connection = apsw.Connection(str(path))
         if _has_tables(connection):

@@ -166,6 +166,40 @@ async def test_a_log_with_garbage_behind_it_is_read_to_its_end(tmp_path):
     assert not (left / "quarantine").exists()
 
 
+@pytest.mark.parametrize("octets", [1, PAGE + 24])
+async def test_damage_in_the_middle_of_the_log_hides_nothing_that_was_accepted_behind_it(tmp_path, octets):
+    crashed, left = tmp_path / "crashed", tmp_path / "left"
+    async with opened(crashed) as spool:
+        for number in range(20):
+            await spool.add(new(mail_of(b"%d" % number)))
+        shutil.copytree(crashed, left)
+    with (left / "spool.db-wal").open("r+b") as file:
+        file.seek(32 + 40 * (PAGE + 24) + 1000 * (octets == 1))
+        file.write(bytes(b ^ 0x55 for b in bytes(octets)))
+    async with opened(left) as spool:
+        await checked(spool)
+        found = await drained(spool)
+    assert len(found) + len(rows(left, "SELECT * FROM delivery")) >= 20 - 1
+    assert b"19" in found.values()
+    assert list(left.glob("quarantine/*/damaged.db-wal"))
+
+
+async def test_the_last_transaction_may_be_cut_off_by_a_crash(tmp_path):
+    crashed, left = tmp_path / "crashed", tmp_path / "left"
+    async with opened(crashed) as spool:
+        for number in range(5):
+            await spool.add(new(mail_of(b"%d" % number)))
+        last = (crashed / "spool.db-wal").stat().st_size
+        await spool.add(new(mail_of(b"not synced")))
+        shutil.copytree(crashed, left)
+    with (left / "spool.db-wal").open("r+b") as file:
+        file.seek(last + 100)
+        file.write(b"\xff" * 100)
+    async with opened(left) as spool:
+        assert len(await drained(spool)) == 5
+    assert not (left / "quarantine").exists()
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed", "empty"])
 async def test_damaged_content_puts_its_own_delivery_into_quarantine(tmp_path, damage):
     hurt, whole = mail_of(os.urandom(LARGE)), mail_of(os.urandom(LARGE))
