@@ -76,7 +76,7 @@ CONNECTOR = ConnectorType(
     stability="experimental",
     settings=SampleSettings,
     build=Sample,
-    max_in_flight=8,
+    max_in_flight=256,
 )
 LAZY = ConnectorType(
     name="lazy",
