@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from gateway.address import parse_path
 from gateway.envelope import Content, Mail, Sender, new_id
-from gateway.spool import NewDelivery, NewMessage, Settlement, Spool, SpoolError, State, writer
+from gateway.spool import NewDelivery, NewMessage, Settlement, Spool, SpoolError, State, reserve, writer
 from gateway.spool.entry import Entry
 from gateway.testing.samples import plain_mail
 from tests.torture.journal import Attempt, Delivered, Ending, Journal, Outcome, sender
@@ -43,8 +43,8 @@ class Said(Struct, frozen=True):
 
 def live(spool: str, journal: str, destination: str) -> None:
     """Bring mails into the spool and deliver some. Once that is done or refused, faults end, and all must be well."""
-    # How long it spares a database that cannot be opened, a second, is of no matter here.
-    writer._REOPEN_SECONDS = 0.01
+    # How long it spares a database that cannot be opened, and a full disk, a second each, is of no matter here.
+    writer._REOPEN_SECONDS = reserve._TRY_AGAIN_SECONDS = 0.01
     asyncio.run(_live(Path(spool), Path(journal), Path(destination)))
 
 
