@@ -172,7 +172,7 @@ class Spool:
         try:
             for mail in large:
                 await in_thread(partial(self._store, mail))
-            settled = await self._writer.run(partial(operations.settle, settlement=settlement))
+            settled = await self._writer.run(partial(operations.settle, settlement=settlement), patient=True)
         finally:
             self._storing.difference_update(mail.envelope.id for mail in large)
         # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.

@@ -13,6 +13,7 @@ import errno
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +31,8 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 _GROUP = 512
+# How long what nobody waits for lies, so that it goes with a commit that is made anyway.
+_PATIENCE_SECONDS = 0.01
 _REOPEN_SECONDS = 1.0
 _LONGEST_REOPEN_SECONDS = 60.0
 # How many pages the log may have before it is copied when nobody waits, and before it is all the same.
@@ -79,14 +82,25 @@ class Writer:
         self._copied_log_pages = 0
         self._loop = asyncio.get_running_loop()
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
+        self._patient: deque[_Wanted] = deque()
+        self._patience: asyncio.TimerHandle | None = None
         # Groups that failed and could not be taken back yet.
         self._undone: list[Operation[None]] = []
         self._use(connect(False))
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Operation[T], *, undo: Operation[None] | None = None, fills: bool = False) -> T:
+    async def run(
+        self,
+        operation: Operation[T],
+        *,
+        undo: Operation[None] | None = None,
+        fills: bool = False,
+        patient: bool = False,
+    ) -> T:
         """What `operation` returns, once it is committed. One that `fills` the spool is refused on a full disk.
+
+        One that is `patient` goes with the next commit that is made anyway, or ten milliseconds later.
 
         Raises OSError when it cannot be: ENOSPC for a full disk, EBUSY where another process holds the database for
         long, EIO for everything else. `undo` then takes back what may be there all the same. What was handed over,
@@ -94,7 +108,12 @@ class Writer:
         result before.
         """
         wanted = _Wanted(operation, undo, self._loop.create_future(), fills=fills)
-        self._wanted.put(wanted)
+        if patient:
+            self._patient.append(wanted)
+            if self._patience is None:
+                self._patience = self._loop.call_later(_PATIENCE_SECONDS, self._lose_patience)
+        else:
+            self._wanted.put(wanted)
         try:
             return await wanted.future  # type: ignore[no-any-return]  # the operation's own result
         except asyncio.CancelledError:
@@ -105,6 +124,7 @@ class Writer:
 
     async def close(self) -> None:
         """Commit what was handed over, and close the database."""
+        self._lose_patience()
         self._wanted.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -117,6 +137,8 @@ class Writer:
                 group.append(self._wanted.get())
             open_ = None not in group
             wanted = [each for each in group if each is not None]
+            while self._patient:
+                wanted.append(self._patient.popleft())
             if wanted:
                 done = self._commit(wanted)
                 self._loop.call_soon_threadsafe(_tell, done)
@@ -124,6 +146,14 @@ class Writer:
             with suppress(apsw.Error):
                 # What could not be copied out of the log, the next start does.
                 self._connection.close(force=True)
+
+    def _lose_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        with suppress(IndexError):
+            # The others go with the first of them. What the thread has taken in the meantime is on its way.
+            self._wanted.put(self._patient.popleft())
 
     # Committing
 
