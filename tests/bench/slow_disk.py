@@ -26,7 +26,6 @@ __all__ = ["ACCEPTED_SECONDS", "SlowDisk", "measure"]
 
 ACCEPTED_SECONDS = 0.05
 
-_CLIENTS = 20
 _BETWEEN_NOOPS_SECONDS = 0.005
 _NOOPS_IN_A_SESSION = 90
 # In a row of the database, in a file beside it, and in one from its first octets on.
@@ -55,17 +54,17 @@ class SlowDisk:
         )
 
 
-def measure(folder: Path, *, rounds: int) -> SlowDisk:
-    """Let so many crowds of clients send, one after another, to a gateway whose spool is on a slow disk."""
+def measure(folder: Path, *, rounds: int, clients: int = 20) -> SlowDisk:
+    """Let so many crowds of so many clients send, one after another, to a gateway whose spool is on a slow disk."""
     configuration = tables.LISTENERS + tables.directory() + tables.spooled("archive")
     with Faults(folder / "spool") as disk, Gateway(folder, configuration, environment=disk.environment()) as gateway:
         over = threading.Event()
-        with ThreadPoolExecutor(_CLIENTS + 1) as threads:
+        with ThreadPoolExecutor(clients + 1) as threads:
             noops = threads.submit(lambda: tuple(_noops(gateway, over)))
             disk.arm(Action.SLOW, at=1)
             sent: list[tuple[float, str]] = []
             for _ in range(rounds):
-                sizes = (_SIZES[number % len(_SIZES)] for number in range(_CLIENTS))
+                sizes = (_SIZES[number % len(_SIZES)] for number in range(clients))
                 sent += threads.map(lambda size: _mail(gateway, size), sizes)
             over.set()
             measured = SlowDisk(

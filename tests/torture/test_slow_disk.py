@@ -10,7 +10,7 @@ def test_other_sessions_do_not_wait_for_the_disk(tmp_path):
     for trial in range(TRIALS):
         folder = tmp_path / str(trial)
         folder.mkdir()
-        measured = measure(folder, rounds=1)
+        measured = measure(folder, rounds=1, clients=6)
         assert all(reply.startswith("250") for reply in measured.replies), measured
         # They have waited for it, and not once each: a commit is for all who came meanwhile.
         assert min(measured.mails) >= 2, measured
