@@ -10,6 +10,7 @@ DELIVERED = '"event": "delivered"'
 PUT_OFF = '"event": "put off"'
 
 _TIDY_SECONDS = 5.0
+_LISTED_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
 
@@ -40,6 +41,13 @@ def retry(gateway: Gateway, *selection: str) -> str:
 def listed(gateway: Gateway) -> str:
     """What `mailsluice spool ls` says."""
     return _spool(gateway, "ls")
+
+
+def wait_until_listed(gateway: Gateway, text: str) -> None:
+    """Return once `mailsluice spool ls` has it."""
+    deadline = time.monotonic() + _LISTED_SECONDS
+    while text not in (said := listed(gateway)):
+        assert time.monotonic() < deadline, said
 
 
 def _spool(gateway: Gateway, *words: str) -> str:
