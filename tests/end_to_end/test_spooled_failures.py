@@ -90,6 +90,21 @@ def test_an_answer_that_does_not_come_in_time_makes_a_possible_duplicate_under_t
     assert delivered["possible_duplicate"]
 
 
+def test_a_gateway_that_dies_before_it_hears_the_answer_gives_the_mail_again_under_its_id(asking, consumer):
+    consumer.may_answer.clear()
+    id_ = id_in(deliver(asking.addresses["smtp"], MAIL, TO, containers=CONTAINERS)[0])
+    assert consumer.has_request.wait(20)
+    asking.kill()
+    consumer.may_answer.set()
+    asking.start()
+    asking.wait_for(DELIVERED)
+    drained(asking)
+    assert [request["webhook-id"] for request in consumer.received] == [id_, id_]
+    assert {request.body for request in consumer.received} == {MAIL}
+    (delivered,) = asking.records("delivered")
+    assert (delivered["id"], delivered["possible_duplicate"]) == (id_, True)
+
+
 def test_a_refused_mail_stays_for_the_operator_and_goes_when_he_says_so(asking, consumer):
     consumer.status, consumer.text = 422, "no invoice in it"
     id_ = id_in(deliver(asking.addresses["smtp"], MAIL, TO, containers=CONTAINERS)[0])
