@@ -2,8 +2,8 @@
 # make test     install what the tests need, and run them all
 # make check    style, types, import directions, generated files
 # make generate write the generated files again
-# make bench    what takes memory, measured
-# make torture  10,000 kills under load, and what is left of the mail
+# make bench    memory, throughput beside Postfix, restart with a full spool, a slow disk: measured
+# make torture  every crash point, 1,000 power failures, 10,000 kills under load, and what is left of the mail
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,8 +31,13 @@ generate: $(TOOLS)
 
 bench: $(TOOLS)
 	$(BIN)/python -m tests.bench.memory
+	$(BIN)/python -m tests.bench.throughput
+	$(BIN)/python -m tests.bench.restart
+	$(BIN)/python -m tests.bench.slow_disk
 
 torture: $(TOOLS) servers
+	$(BIN)/python -m tests.torture.crashpoints
+	$(BIN)/python -m tests.torture.power_loss
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 servers: $(TOOLS)

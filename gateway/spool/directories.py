@@ -1,5 +1,6 @@
 """Directories whose names are on stable storage as well: a file that is synced is lost with its name all the same."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ def make_directory(path: Path) -> None:
     """Make `path` where it does not exist, for its owner only, and the ones above it. Raises OSError."""
     if path.is_dir():
         return
+    if path.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     make_directory(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
     sync_directory(path.parent)

@@ -3,6 +3,7 @@
 While it is in use no mail is taken in.
 """
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -13,6 +14,7 @@ __all__ = ["Reserve"]
 # More than the log has in it that is not copied into the database yet.
 _OCTETS = 32 * 1024 * 1024
 _TRY_AGAIN_SECONDS = 1.0
+_NOT_SUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Reserve:
@@ -47,14 +49,15 @@ class Reserve:
 
 
 def _allocate(path: Path) -> bool:
+    """Whether there is nothing left to do: the space is kept back, or this file system keeps none back."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, _OCTETS)
         finally:
             os.close(descriptor)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        return False
+        return error.errno in _NOT_SUPPORTED
     return True

@@ -31,6 +31,9 @@ _LATER_SECONDS = 5.0
 # Longer than any mail is on its way into the spool.
 _ORPHAN_SECONDS = 3600.0
 
+# A check of the whole database that was quick has nothing to tell.
+_LONG_CHECK_SECONDS = 1.0
+
 _log = structlog.get_logger("mailsluice.spool")
 
 
@@ -154,16 +157,19 @@ class Spool:
         self._corrections = [each for each in self._corrections if each not in corrections]
         entries: list[Entry] = []
         damaged = list(claimed.damaged)
+        next_due = claimed.next_due
         for each in claimed.due:
             try:
                 mail = await self._mail(each)
             except DamagedRowError as error:
                 damaged.append(await self._quarantine(each, connector, str(error)))
             except OSError as error:
-                await self._put_off(each, connector, now, error)
+                later = now + _LATER_SECONDS
+                await self._put_off(each, connector, later, error)
+                next_due = later if next_due is None else min(next_due, later)
             else:
                 entries.append(_entry(each, connector, mail))
-        return Claim(entries=tuple(entries), damaged=tuple(damaged), next_due=claimed.next_due)
+        return Claim(entries=tuple(entries), damaged=tuple(damaged), next_due=next_due)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record what became of an attempt. Raises OSError: then it may have been recorded, and is to be said again."""
@@ -222,8 +228,8 @@ class Spool:
             if damage:
                 _log.error("alarm: the spool's database is damaged", cause=damage)
                 await self._writer.run(partial(_report, [apsw.CorruptError(damage)]))
-            else:
-                _log.info("the spool's database is intact", seconds=round(time.monotonic() - begun, 3))
+            elif (seconds := time.monotonic() - begun) > _LONG_CHECK_SECONDS:
+                _log.info("the spool's database is intact", seconds=round(seconds, 3))
             await self.remove_orphans()
         except (OSError, SpoolError, apsw.Error) as error:
             _log.error("the spool was not checked to the end", cause=str(error))
@@ -260,9 +266,8 @@ class Spool:
         await self._correct(partial(operations.quarantine, due=due, connector=connector, cause=cause))
         return Damage(message=due.message, connector=connector, cause=cause)
 
-    async def _put_off(self, due: Due, connector: str, now: float, error: OSError) -> None:
+    async def _put_off(self, due: Due, connector: str, later: float, error: OSError) -> None:
         _log.error("spooled content cannot be opened", id=due.mail.envelope.id, connector=connector, cause=str(error))
-        later = now + _LATER_SECONDS
         await self._correct(
             partial(operations.take_back, claimed=[due], connector=connector, due=later, cause=str(error))
         )
