@@ -84,6 +84,7 @@ class Writer:
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
         self._patient: deque[_Wanted] = deque()
         self._patience: asyncio.TimerHandle | None = None
+        self._closed = False
         # Groups that failed and could not be taken back yet.
         self._undone: list[Operation[None]] = []
         self._use(connect(False))
@@ -103,10 +104,12 @@ class Writer:
         One that is `patient` goes with the next commit that is made anyway, or ten milliseconds later.
 
         Raises OSError when it cannot be: ENOSPC for a full disk, EBUSY where another process holds the database for
-        long, EIO for everything else. `undo` then takes back what may be there all the same. What was handed over,
-        happens: a cancellation comes through at the next `await`, and whoever wanted the operation gets to know its
-        result before.
+        long, ESHUTDOWN after `close`, EIO for everything else. `undo` then takes back what may be there all the same.
+        What was handed over, happens: a cancellation comes through at the next `await`, and whoever wanted the
+        operation gets to know its result before.
         """
+        if self._closed:
+            raise OSError(errno.ESHUTDOWN, "the spool is closed")
         wanted = _Wanted(operation, undo, self._loop.create_future(), fills=fills)
         if patient:
             self._patient.append(wanted)
@@ -123,7 +126,8 @@ class Writer:
             return wanted.future.result()  # type: ignore[no-any-return]  # the operation's own result
 
     async def close(self) -> None:
-        """Commit what was handed over, and close the database."""
+        """Commit what was handed over, and close the database. Whatever comes later fails."""
+        self._closed = True
         self._lose_patience()
         self._wanted.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -137,8 +141,10 @@ class Writer:
                 group.append(self._wanted.get())
             open_ = None not in group
             wanted = [each for each in group if each is not None]
-            while self._patient:
-                wanted.append(self._patient.popleft())
+            with suppress(IndexError):
+                # Until there are no more; asking for that first would be too early, for another thread takes them too.
+                while True:
+                    wanted.append(self._patient.popleft())
             if wanted:
                 done = self._commit(wanted)
                 self._loop.call_soon_threadsafe(_tell, done)

@@ -322,3 +322,14 @@ async def test_a_cancelled_add_has_happened_and_is_known(tmp_path):
         adding.cancel()
         await asyncio.wait([adding])
         assert len(await drained(spool)) == 1
+
+
+async def test_what_comes_after_the_end_fails_and_waits_for_nobody(tmp_path):
+    async with opened(tmp_path) as spool:
+        (entry,) = await spool.add(new(attempted=True))
+    async with asyncio.timeout(5):
+        with pytest.raises(OSError, match="closed"):
+            await spool.add(new())
+        with pytest.raises(OSError, match="closed"):
+            await spool.settle(settled(entry))
+    assert [state for (state,) in rows(tmp_path, "SELECT state FROM delivery")] == [State.ATTEMPTED]
