@@ -57,11 +57,11 @@ class Engine:
         for queue in gone:
             del self._queues[queue.destination.name]
             self._leaving.add(queue)
+        async with asyncio.TaskGroup() as leaving:
+            for queue in gone:
+                leaving.create_task(self._take_leave(queue))
         for connector in await self._spool.connectors() - self._queues.keys():
             records.connector_missing(connector)
-        for queue in gone:
-            await queue.stop(seconds=queue.destination.deadline_seconds)
-            self._leaving.discard(queue)
 
     async def accept(self, mail: Mail, recipients: Mapping[str, Sequence[int]]) -> Receipt:
         """Take responsibility for `mail`: the receipt stands for what is on stable storage.
@@ -70,31 +70,30 @@ class Engine:
         have the mail.
         """
         id_, size = mail.envelope.id, mail.content.size
-        reserved: set[str] = set()
+        # The queues themselves: meanwhile a reload may have others in their places, or none.
+        reserved: dict[str, DeliveryQueue] = {}
         deliveries: list[NewDelivery] = []
         for name, positions in recipients.items():
             # A reload may have taken the destination away since RCPT: its mail then waits for it to come back.
             queue = self._queues.get(name)
-            attempted = queue is not None and size <= INLINE_OCTETS and queue.reserve(size)
-            if attempted:
-                reserved.add(name)
+            if queue is not None and size <= INLINE_OCTETS and queue.reserve(size):
+                reserved[name] = queue
             key = queue.destination.ordering_key(mail) if queue is not None else None
             deliveries.append(
-                NewDelivery(connector=name, recipients=tuple(positions), ordering_key=key, attempted=attempted)
+                NewDelivery(connector=name, recipients=tuple(positions), ordering_key=key, attempted=name in reserved)
             )
         try:
             entries = await self._spool.add(NewMessage(mail=mail, deliveries=tuple(deliveries), accepted_at=now()))
         except BaseException:
-            for name in reserved:
-                self._queues[name].release(size)
+            for queue in reserved.values():
+                queue.release(size)
             raise
         for entry in entries:
-            self._queues[entry.connector].begin(entry)
-        begun = {entry.connector for entry in entries}
-        for name in reserved - begun:
-            self._queues[name].release(size)
-        for name in (self._queues.keys() & recipients.keys()) - begun:
-            self._queues[name].wake()
+            reserved.pop(entry.connector).begin(entry)
+        for queue in reserved.values():
+            queue.release(size)
+        for name in recipients.keys() - {entry.connector for entry in entries}:
+            self._wake(name)
         return Receipt(id=id_, connector="spool", type="spool", location={"id": id_})
 
     async def stop(self, *, seconds: float) -> None:
@@ -107,8 +106,17 @@ class Engine:
 
     def _wake_queues_of(self, message: NewMessage) -> None:
         for delivery in message.deliveries:
-            if delivery.connector in self._queues:
-                self._queues[delivery.connector].wake()
+            self._wake(delivery.connector)
+
+    def _wake(self, name: str) -> None:
+        if name in self._queues:
+            self._queues[name].wake()
+
+    async def _take_leave(self, queue: DeliveryQueue) -> None:
+        await queue.stop(seconds=queue.destination.deadline_seconds)
+        self._leaving.discard(queue)
+        # The destination may have come back meanwhile, and knows nothing of what this one has put off.
+        self._wake(queue.destination.name)
 
     async def _watch(self) -> None:
         """Notice what another process changes in the spool: an operator who lets dead letters be tried again."""

@@ -18,6 +18,7 @@ from gateway.delivery.destination import Destination
 from gateway.delivery.notices import Notices
 from gateway.retries import FOR_EVER
 from gateway.spool import INLINE_OCTETS, Entry, NewMessage, Notification, Settlement, Spool, State
+from gateway.threads import in_thread
 
 __all__ = ["DeliveryQueue"]
 
@@ -108,12 +109,16 @@ class DeliveryQueue:
         self._wake.set()
         if self._run is not None:
             await self._run
-        if self._attempts:
-            _, late = await asyncio.wait(self._attempts, timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # A place that is reserved counts as well: its attempt is being recorded, and begins in a moment.
+                while self._unsettled:
+                    self._wake.clear()
+                    await self._wake.wait()
+        if late := tuple(self._attempts):
             for task in late:
                 task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await asyncio.wait(late)
 
     # Claiming
 
@@ -122,18 +127,24 @@ class DeliveryQueue:
         while not self._stopping:
             await self._sleep_until_due()
             self._wake.clear()
+            if self._next_due is not None and self._next_due <= now():
+                # From here on it is a place that is waited for, not a time: that has come.
+                self._backlog = True
             limit = self._free_places()
             if self._paused or limit < 1 or not self._is_worth_a_claim(limit):
                 continue
             self._changed = False
             try:
                 claim = await self._spool.claim(
-                    self.destination.name, now=now(), limit=limit, octets=max(0, _MAXIMUM_OCTETS - self._octets)
+                    self.destination.name, now=now(), limit=limit, octets=_MAXIMUM_OCTETS - self._octets
                 )
             except OSError as error:
                 records.spool_failed(self.destination.name, error)
-                await asyncio.sleep(_SPOOL_RETRY_SECONDS)
-                self._wake.set()
+                self._hold(_SPOOL_RETRY_SECONDS)
+                continue
+            except Exception as error:  # noqa: BLE001  # a defect here is not the end of all that waits
+                records.claim_broken(self.destination.name, error)
+                self._hold(_DEFECT_SECONDS)
                 continue
             for damage in claim.damaged:
                 records.quarantined(damage.message, damage.connector, damage.cause)
@@ -161,27 +172,29 @@ class DeliveryQueue:
         if self._hold_until > time.monotonic():
             wait = self._hold_until - time.monotonic()
         elif not self._backlog and self._next_due is not None:
-            wait = max(0.0, self._next_due - now())
+            wait = self._next_due - now()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._wake.wait()
 
     def _is_worth_a_claim(self, places: int) -> bool:
-        if not self._backlog and (self._next_due is None or self._next_due > now()):
-            return False
         # Few large claims take fewer syncs than many small ones; when a place becomes free, this is asked again.
-        return places >= self._window // 4 or not self._emitting
+        return self._backlog and (places >= self._window // 4 or not self._emitting)
 
     @property
     def _window(self) -> int:
         return self.destination.max_in_flight
 
     def _free_places(self) -> int:
-        if self._hold_until > time.monotonic():
+        if self._hold_until > time.monotonic() or self._octets >= _MAXIMUM_OCTETS:
             return 0
         if self._trials:
             return 0 if self._unsettled else 1
         return min(self._window - self._emitting, 2 * self._window - self._unsettled)
+
+    def _hold(self, seconds: float) -> None:
+        """Leave the destination alone for so long, at least."""
+        self._hold_until = max(self._hold_until, time.monotonic() + seconds)
 
     def _take(self, octets: int) -> None:
         self._emitting += 1
@@ -211,8 +224,10 @@ class DeliveryQueue:
             self._emitting -= 1
             self._wake.set()
             entry.mail.content.close()
-        await self._settle(settlement)
-        self._give_back(octets)
+        try:
+            await self._settle(settlement)
+        finally:
+            self._give_back(octets)
 
     async def _settlement(self, entry: Entry) -> Settlement:
         """Make the attempt, and say what is to be said of it."""
@@ -226,10 +241,10 @@ class DeliveryQueue:
             self._suspect(failure, trials)
             delay = self._delay(entry)
             if delay is None:
-                return self._dead_letter(entry, failure)
+                return await self._dead_letter(entry, failure)
             return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
         except DeliveryFailure as failure:
-            return self._dead_letter(entry, failure)
+            return await self._dead_letter(entry, failure)
         records.delivered(entry, receipt, seconds=time.monotonic() - started)
         self._trust()
         return _settlement(entry, State.DELIVERED, notifications=self.notices.relayed(entry))
@@ -268,8 +283,9 @@ class DeliveryQueue:
             cause=failure.cause,
         )
 
-    def _dead_letter(self, entry: Entry, failure: DeliveryFailure) -> Settlement:
-        notifications = self.notices.failed(entry, failure)
+    async def _dead_letter(self, entry: Entry, failure: DeliveryFailure) -> Settlement:
+        # Much of the mail is read, and returned in it.
+        notifications = await in_thread(lambda _: self.notices.failed(entry, failure))
         records.dead_letter(entry, failure, notified=bool(notifications))
         return _settlement(
             entry,
@@ -298,7 +314,7 @@ class DeliveryQueue:
                     records.suspected(self.destination.name, failure)
                 self._trials += 1
                 hold = max(hold, FOR_EVER.delay_seconds(self._trials, spread=random.random()) or 0.0)  # noqa: S311  # a spread
-        self._hold_until = max(self._hold_until, time.monotonic() + hold)
+        self._hold(hold)
 
     async def _close(self, failure: DestinationClosed) -> None:
         if self._paused:

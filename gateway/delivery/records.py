@@ -10,6 +10,7 @@ from gateway.spool import Entry
 
 __all__ = [
     "broken",
+    "claim_broken",
     "connector_missing",
     "dead_letter",
     "delivered",
@@ -59,6 +60,11 @@ def quarantined(message: int, connector: str, cause: str) -> None:
 def broken(entry: Entry, error: Exception) -> None:
     """A defect of this program ended an attempt."""
     _log.error("alarm: a defect ended an attempt; it is made again", **_which(entry), exc_info=error)
+
+
+def claim_broken(connector: str, error: Exception) -> None:
+    """A defect of this program kept a destination from its mail."""
+    _log.error("alarm: a defect keeps mail from a destination; it is tried again", connector=connector, exc_info=error)
 
 
 def paused(connector: str, cause: str) -> None:

@@ -1,25 +1,16 @@
 """The delivery engine with a real spool: each delivery is settled by itself, whatever the others do."""
 
 import asyncio
-import hashlib
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-import apsw
 import pytest
 from msgspec import structs
 
-from gateway.connector import DestinationClosed, PermanentFailure, RetrySchedule, TransientFailure
-from gateway.delivery import Destination, Engine, Notices
-from gateway.envelope import Content, Mail, new_id
-from gateway.spool import Spool
+from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
+from gateway.delivery import Notices
+from gateway.envelope import Mail
 from gateway.status import DESTINATION_UNREACHABLE, MESSAGE_REFUSED
 from gateway.testing import MemoryConnector
-from gateway.testing.samples import plain_mail
-
-AT_ONCE = RetrySchedule(delays_seconds=(0.001,), for_ever=True)
-DOWN = TransientFailure(DESTINATION_UNREACHABLE, "down")
-REFUSED = PermanentFailure(MESSAGE_REFUSED, "no")
+from tests.delivery.rig import DOWN, NO_NOTICES, REFUSED, Rig, fresh
 
 
 class Ordered(MemoryConnector):
@@ -29,70 +20,9 @@ class Ordered(MemoryConnector):
         return mail.envelope.envelope.mail_from.address.raw.encode()
 
 
-@dataclass
-class Rig:
-    """An engine on a spool in `folder`, with connectors that the test controls."""
-
-    folder: object
-    connectors: dict
-    retries: RetrySchedule = AT_ONCE
-    max_in_flight: int = 4
-    destinations: dict = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def running(self, *, seconds=5.0):
-        spool = Spool.open(self.folder)
-        self.engine = Engine(spool)
-        await self.engine.start()
-        self.destinations = {
-            name: Destination(
-                connector,
-                name=name,
-                metadata="preserve",
-                deadline_seconds=30,
-                max_in_flight=self.max_in_flight,
-                retries=self.retries,
-            )
-            for name, connector in self.connectors.items()
-        }
-        await self.engine.assign(self.destinations, Notices(hostname="mx.example.org", via=lambda _: ""))
-        try:
-            yield self.engine
-        finally:
-            await self.engine.stop(seconds=seconds)
-            await spool.close()
-
-    def rows(self, what="connector, state, attempts, possible_duplicate", table="delivery"):
-        return self.ask(f"SELECT {what} FROM {table}")
-
-    def ask(self, statement):
-        # Never by the sqlite3 module: two copies of SQLite in one process take each other's locks away.
-        database = apsw.Connection(str(self.folder / "spool.db"))
-        database.set_busy_timeout(10_000)
-        try:
-            return sorted(database.execute(statement))
-        finally:
-            database.close()
-
-    async def until(self, condition):
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110  # another thread commits
-                await asyncio.sleep(0.005)
-
-    async def settled(self):
-        await self.until(lambda: not self.rows())
-
-
 @pytest.fixture
 def rig(tmp_path):
     return Rig(folder=tmp_path / "spool", connectors={"one": MemoryConnector("one"), "two": MemoryConnector("two")})
-
-
-def fresh(octets=b"Subject: x\r\n\r\nx\r\n"):
-    mail = plain_mail()
-    content = Content(octets)
-    message = structs.replace(mail.envelope.message, size=len(octets), sha256=hashlib.sha256(octets).hexdigest())
-    return Mail(structs.replace(mail.envelope, id=new_id(), message=message), content)
 
 
 async def test_what_is_accepted_is_delivered_and_gone_from_the_spool(rig):
@@ -324,6 +254,6 @@ async def test_a_defect_in_an_attempt_costs_neither_the_mail_nor_the_queue(rig):
         await engine.assign(rig.destinations, Broken(hostname="mx.example.org", via=lambda _: ""))
         await engine.accept(fresh(), {"one": (0,)})
         await rig.until(lambda: rig.rows("state, cause") == [("waiting", "RuntimeError('a defect')")])
-        await engine.assign(rig.destinations, Notices(hostname="mx.example.org", via=lambda _: ""))
+        await engine.assign(rig.destinations, NO_NOTICES)
         await engine.accept(mail := fresh(), {"one": (0,)})
         await rig.until(lambda: mail.envelope.id in rig.connectors["one"].mails)
