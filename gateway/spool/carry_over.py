@@ -15,7 +15,7 @@ import apsw
 from gateway.codec import CodecError, json_v1
 from gateway.envelope.ulid import PATTERN
 from gateway.spool.entry import NewDelivery, State
-from gateway.spool.rows import DamagedRowError, delivery_row, read_recipients
+from gateway.spool.rows import DamagedRowError, delivery_row, read_recipients, text
 
 __all__ = ["CarriedOver", "carry_over"]
 
@@ -27,13 +27,15 @@ _LONGEST_DELAY_SECONDS = 100_000
 _HIGHEST = 2**40
 
 _MESSAGES = (
-    "SELECT number, id, accepted_at, size, checksum, envelope, content FROM message"
+    "SELECT number, CAST(id AS BLOB), accepted_at, size, checksum, envelope, content FROM message"
     " WHERE number BETWEEN ? AND ? ORDER BY number"
 )
 _DELIVERIES = (
-    "SELECT message, connector, recipients, checksum, ordering_key, state, due, attempts, possible_duplicate, status,"
-    " cause FROM delivery WHERE message BETWEEN ? AND ? ORDER BY message"
+    "SELECT message, CAST(connector AS BLOB), CAST(recipients AS BLOB), checksum, ordering_key, CAST(state AS BLOB),"
+    " due, attempts, possible_duplicate, CAST(status AS BLOB), CAST(cause AS BLOB) FROM delivery"
+    " WHERE message BETWEEN ? AND ? ORDER BY message"
 )
+_PAUSED = "SELECT CAST(connector AS BLOB), since, CAST(cause AS BLOB) FROM paused WHERE 1 BETWEEN ? AND ?"
 _INSERT_MESSAGE = "INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_DELIVERY = "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STRANDED = (
@@ -70,11 +72,13 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
         return CarriedOver(0, 0, complete=False)
     highest = _highest(source)
     messages, deliveries = _Rows(source, _MESSAGES, highest), _Rows(source, _DELIVERIES, highest)
-    _copy(target, _INSERT_MESSAGE, (row for row in messages.read() if _is_message(row)))
+    named = ((row[0], text(row[1]), *row[2:]) for row in messages.read())
+    _copy(target, _INSERT_MESSAGE, (row for row in named if _is_message(row)))
     ordered = (_in_order(row) for row in deliveries.read())
     _copy(target, _INSERT_DELIVERY, (row for row in ordered if row is not None))
-    paused = _Rows(source, "SELECT connector, since, cause FROM paused WHERE 1 BETWEEN ? AND ?", 1)
-    _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", paused.read())
+    paused = _Rows(source, _PAUSED, 1)
+    closed = ((text(connector), since, text(cause)) for connector, since, cause in paused.read())
+    _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", closed)
     _copy(target, _INSERT_DELIVERY, _stranded(target))
     target.execute(_PROMOTE)
     # No number is given again that a row had which could not be read.
@@ -142,8 +146,9 @@ def _is_message(row: tuple[Any, ...]) -> bool:
 
 def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
     message, connector, recipients, checksum, key, state, due, attempts, possible_duplicate, status, cause = row
-    if not (isinstance(connector, str) and isinstance(recipients, str) and isinstance(checksum, int)):
+    if not (isinstance(connector, bytes) and isinstance(recipients, bytes) and isinstance(checksum, int)):
         return None
+    connector, state, cause = text(connector), text(state), text(cause)
     try:
         read_recipients(message, connector, recipients, checksum)
     except DamagedRowError as error:
@@ -153,15 +158,15 @@ def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
     return (
         message,
         connector,
-        recipients,
+        text(recipients),
         checksum,
         key if isinstance(key, bytes) else None,
         state,
         due if isinstance(due, float) and due < time.time() + _LONGEST_DELAY_SECONDS else 0.0,
         attempts if isinstance(attempts, int) else 0,
         int(possible_duplicate != 0),
-        status if isinstance(status, str) else "",
-        cause if isinstance(cause, str) else "",
+        text(status),
+        cause,
     )
 
 

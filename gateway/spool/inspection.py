@@ -24,20 +24,28 @@ from gateway.spool.content_files import is_intact
 from gateway.spool.database import connect
 from gateway.spool.entry import State
 from gateway.spool.lock import SpoolError
-from gateway.spool.rows import DamagedRowError, read_envelope, read_recipients
+from gateway.spool.rows import DamagedRowError, read_envelope, read_recipients, text
 
 __all__ = ["DamagedRowError", "Inspection", "Paused", "Selection", "SpooledDelivery", "SpooledMessage"]
 
 _PAGE = 500
 _DELIVERIES = (
-    "SELECT d.message, d.connector, d.recipients, d.checksum, d.state, d.due, d.attempts, d.possible_duplicate,"
-    " d.status, d.cause, coalesce(m.id, ''), coalesce(m.accepted_at, 0.0), coalesce(m.size, 0)"
+    "SELECT d.message, CAST(d.connector AS BLOB), CAST(d.recipients AS BLOB), d.checksum, CAST(d.state AS BLOB),"
+    " CAST(d.due AS REAL), CAST(d.attempts AS INTEGER), d.possible_duplicate, CAST(d.status AS BLOB),"
+    " CAST(d.cause AS BLOB), CAST(m.id AS BLOB), CAST(coalesce(m.accepted_at, 0) AS REAL),"
+    " CAST(coalesce(m.size, 0) AS INTEGER)"
     " FROM delivery d LEFT JOIN message m ON m.number = d.message"
 )
 _COUNT = "SELECT count(*) FROM delivery d LEFT JOIN message m ON m.number = d.message"
-_ENVELOPE = "SELECT envelope, checksum FROM message WHERE number = ? AND id = ?"
-_MESSAGE = "SELECT number, accepted_at, size, envelope, checksum, content IS NULL FROM message WHERE id = ?"
+_ENVELOPE = "SELECT envelope, checksum FROM message WHERE number = ?"
+_MESSAGE = (
+    "SELECT number, CAST(accepted_at AS REAL), CAST(size AS INTEGER), envelope, checksum, content IS NULL FROM message"
+    " WHERE id = ?"
+)
 _CONTENT = "SELECT content FROM message WHERE number = ? AND id = ?"
+_PAUSED = (
+    "SELECT CAST(connector AS BLOB), CAST(since AS REAL), CAST(cause AS BLOB) FROM paused ORDER BY paused.connector"
+)
 _ID = re.compile(PATTERN)
 # Behind every character of an id.
 _LAST = "~"
@@ -193,18 +201,21 @@ class Inspection:
 
     def ids(self, beginning: str) -> tuple[str, ...]:
         """The first two ids, at most, that begin so."""
-        statement = "SELECT id FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
-        return tuple(id_ for (id_,) in self._rows(statement, (beginning, beginning + _LAST)))
+        statement = "SELECT CAST(id AS BLOB) FROM message WHERE id >= ? AND id < ? ORDER BY message.id LIMIT 2"
+        return tuple(text(id_) for (id_,) in self._rows(statement, (beginning, beginning + _LAST)))
 
     def connectors(self) -> tuple[str, ...]:
         """The names of all connectors that have deliveries here or are paused, sorted."""
-        statement = "SELECT connector FROM delivery UNION SELECT connector FROM paused ORDER BY 1"
-        return tuple(name for (name,) in self._rows(statement, ()))
+        statement = (
+            "SELECT CAST(connector AS BLOB) FROM (SELECT connector FROM delivery UNION SELECT connector FROM paused)"
+            " ORDER BY connector"
+        )
+        return tuple(text(name) for (name,) in self._rows(statement, ()))
 
     def paused(self) -> tuple[Paused, ...]:
         """The connectors that are paused, by name."""
-        rows = self._rows("SELECT connector, since, cause FROM paused ORDER BY connector", ())
-        return tuple(Paused(connector=name, since=since, cause=cause) for name, since, cause in rows)
+        rows = self._rows(_PAUSED, ())
+        return tuple(Paused(connector=text(name), since=since, cause=text(cause)) for name, since, cause in rows)
 
     def remove_content(self, id_: str) -> None:
         """Remove the content file of a message that is gone, where it had one. Raises SpoolError."""
@@ -242,10 +253,10 @@ class Inspection:
         # What comes in from now on is not followed: a busy gateway could go on for ever.
         ((last,),) = self._rows("SELECT max(message) FROM delivery", ())
         statement = (
-            f"{_DELIVERIES} WHERE {where} AND d.message <= ? AND (d.message, d.connector) > (?, ?)"
+            f"{_DELIVERIES} WHERE {where} AND d.message <= ? AND (d.message, d.connector) > (?, CAST(? AS TEXT))"
             " ORDER BY d.message, d.connector LIMIT ?"
         )
-        place: tuple[int, str] = (-1, "")
+        place: tuple[int, bytes] = (-1, b"")
         while rows := self._rows(statement, (*values, last, *place, _PAGE)):
             for row in rows:
                 delivery = self._with_addresses(row)
@@ -259,24 +270,24 @@ class Inspection:
         number, connector, recipients, checksum, state, due, attempts, duplicate, status, cause, id_, at, size = row
         delivery = SpooledDelivery(
             message=number,
-            id=id_,
+            id=text(id_),
             accepted_at=at,
             size=size,
-            connector=connector,
-            state=state,
+            connector=text(connector),
+            state=text(state),
             due=due,
             attempts=attempts,
             possible_duplicate=bool(duplicate),
-            status=status,
-            cause=cause,
+            status=text(status),
+            cause=text(cause),
         )
         if not id_:
             return msgspec.structs.replace(delivery, problem="the message of this delivery is not there")
-        found = self._rows(_ENVELOPE, (number, id_))
+        found = self._rows(_ENVELOPE, (number,))
         if not found:
             return None
         try:
-            positions = read_recipients(number, connector, recipients, checksum)
+            positions = read_recipients(number, delivery.connector, recipients, checksum)
             envelope = _read_addresses(*found[0])
             return msgspec.structs.replace(
                 delivery,

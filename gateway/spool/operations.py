@@ -10,7 +10,7 @@ import msgspec
 from gateway.envelope import Content, Mail
 from gateway.spool.content_files import INLINE_OCTETS, is_intact
 from gateway.spool.entry import Damage, NewMessage, Settlement, State
-from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients
+from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients, text
 
 __all__ = [
     "Added",
@@ -37,12 +37,15 @@ _INSERT_DELIVERY = (
 )
 _HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
 _DUE = (
-    "SELECT message, recipients, checksum, attempts, possible_duplicate FROM delivery"
+    "SELECT message, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate FROM delivery"
     " WHERE connector = ? AND state = 'waiting' AND due <= ? ORDER BY due, message LIMIT ?"
 )
-_NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'waiting'"
-_NEXT_CONNECTOR = "SELECT min(connector) FROM delivery WHERE state = 'waiting' AND connector > ?"
-_MESSAGE = "SELECT id, checksum, envelope, content FROM message WHERE number = ?"
+# What is no time comes after all numbers, and is put in order by the next start.
+_NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'waiting' AND due < 1e300"
+_NEXT_CONNECTOR = (
+    "SELECT CAST(min(connector) AS BLOB) FROM delivery WHERE state = 'waiting' AND connector > CAST(? AS TEXT)"
+)
+_MESSAGE = "SELECT CAST(id AS BLOB), checksum, envelope, content FROM message WHERE number = ?"
 _ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
 # What is said again, late, about an attempt must not meet the one after it.
 _UPDATE = (
@@ -56,7 +59,7 @@ _TAKE_BACK = (
 )
 _SET_ASIDE = "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ?"
 _KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ?"
-_RECIPIENTS = "SELECT recipients FROM delivery WHERE message = ?"
+_RECIPIENTS = "SELECT CAST(recipients AS BLOB) FROM delivery WHERE message = ?"
 _DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? RETURNING ordering_key"
 _DELETE_MESSAGE = (
     "DELETE FROM message WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)"
@@ -219,16 +222,17 @@ def pause(connection: apsw.Connection, connector: str, now: float, cause: str) -
 
 def paused(connection: apsw.Connection) -> frozenset[str]:
     """The connectors that are paused."""
-    return frozenset(connector for (connector,) in connection.execute("SELECT connector FROM paused"))
+    rows = connection.execute("SELECT CAST(connector AS BLOB) FROM paused")
+    return frozenset(text(connector) for (connector,) in rows)
 
 
 def connectors(connection: apsw.Connection) -> frozenset[str]:
     """The connectors for which a delivery waits; found from one to the next, however many deliveries there are."""
-    found: list[str] = []
+    found: list[bytes] = []
     while True:
-        ((name,),) = connection.execute(_NEXT_CONNECTOR, (found[-1] if found else "",))
+        ((name,),) = connection.execute(_NEXT_CONNECTOR, (found[-1] if found else b"",))
         if name is None:
-            return frozenset(found)
+            return frozenset(map(text, found))
         found.append(name)
 
 
@@ -250,7 +254,7 @@ def _read_message(connection: apsw.Connection, number: int, positions: tuple[int
     if not isinstance(octets, bytes | None):
         raise DamagedRowError("the content is not the one that was stored: it is no octets")
     content = Content(octets if octets is not None else b"")
-    mail = Mail(read_envelope(id_, envelope, checksum), content).for_recipients(positions)
+    mail = Mail(read_envelope(text(id_), envelope, checksum), content).for_recipients(positions)
     if octets is not None and not is_intact(content, mail.envelope.message.sha256):
         raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
     return mail, octets is None
@@ -262,7 +266,7 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[st
     left: set[int] = set()
     for (recipients,) in connection.execute(_RECIPIENTS, (settlement.message,)):
         try:
-            left |= set(msgspec.json.decode(recipients, type=list[int]))
+            left |= set(msgspec.json.decode(text(recipients), type=list[int]))
         except msgspec.DecodeError:
             # A damaged row may be for any of them; whoever looks after it tells them.
             left |= {each.recipient for each in settlement.notifications if each.recipient is not None}

@@ -1,4 +1,8 @@
-"""Messages and deliveries as rows, and back. A row that does not come back as it was raises DamagedRowError."""
+"""Messages and deliveries as rows, and back. A row that does not come back as it was raises DamagedRowError.
+
+SQLite gives back whatever lies in a column, and a text whose bits have changed may be no UTF-8, which only raises while
+it is fetched. So texts are asked for as octets, `CAST(… AS BLOB)`, and read by `text`.
+"""
 
 import zlib
 from typing import Any
@@ -9,7 +13,7 @@ from gateway.codec import CodecError, json_v1
 from gateway.envelope import Envelope
 from gateway.spool.entry import NewDelivery, NewMessage
 
-__all__ = ["DamagedRowError", "delivery_row", "message_row", "read_envelope", "read_recipients"]
+__all__ = ["DamagedRowError", "delivery_row", "message_row", "read_envelope", "read_recipients", "text"]
 
 
 class DamagedRowError(Exception):
@@ -29,6 +33,11 @@ def delivery_row(number: int, delivery: NewDelivery) -> tuple[Any, ...]:
     return number, delivery.connector, recipients, _delivery_checksum(number, delivery.connector, recipients)
 
 
+def text(octets: object) -> str:
+    """A text that was asked for as octets; what is no UTF-8 is replaced, and what is not there is empty."""
+    return octets.decode(errors="replace") if isinstance(octets, bytes) else ""
+
+
 def read_envelope(id_: str, octets: object, checksum: int) -> Envelope:
     """The envelope of a message's row. Raises DamagedRowError."""
     if not isinstance(octets, bytes) or zlib.crc32(octets) != checksum:
@@ -42,8 +51,9 @@ def read_envelope(id_: str, octets: object, checksum: int) -> Envelope:
     return envelope
 
 
-def read_recipients(number: int, connector: str, recipients: str, checksum: int) -> tuple[int, ...]:
+def read_recipients(number: int, connector: str, octets: object, checksum: int) -> tuple[int, ...]:
     """The positions of a delivery's recipients. Raises DamagedRowError."""
+    recipients = text(octets)
     if _delivery_checksum(number, connector, recipients) != checksum:
         raise DamagedRowError("the delivery is not the one that was stored: its checksum differs")
     return msgspec.json.decode(recipients, type=tuple[int, ...])

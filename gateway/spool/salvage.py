@@ -6,7 +6,7 @@
     quarantine/<time>/first-page    its first page, where that was not readable and had to be put in order
     quarantine/<time>/content/      files of content for which there is no row any more
 
-A crash in the middle leaves no `spool.db` in its place: then it is begun again with what is in the last quarantine.
+A crash in the middle leaves no `spool.db` in its place: then it is begun again with what is in that quarantine.
 """
 
 import os
@@ -108,10 +108,10 @@ def _is_there(directory: Path) -> bool:
 
 def _unfinished(directory: Path) -> Path | None:
     """The quarantine that a crash has left half-done."""
-    places = _places(directory)
-    if _is_there(directory) or not places or not (places[-1] / _DATABASE).exists():
+    if _is_there(directory):
         return None
-    return places[-1]
+    # By what is in it: its name is a time, by a clock that may be wrong.
+    return next((place for place in _places(directory) if (place / _DATABASE).exists()), None)
 
 
 def _new_place(directory: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from gateway.spool import Spool, State, salvage
+from gateway.spool.inspection import Inspection, Selection
 from tests.spool.spools import LARGE, claimed, drained, mail_of, new, opened, rows, settled
 
 PAGE = 4096
@@ -225,6 +226,8 @@ async def test_damaged_content_puts_its_own_delivery_into_quarantine(tmp_path, d
         "UPDATE message SET envelope = replace(envelope, 'example', 'exampel')",
         "UPDATE message SET content = zeroblob(length(content))",
         "UPDATE delivery SET recipients = '[0,1]'",
+        "UPDATE delivery SET recipients = CAST(x'5BB05D' AS TEXT)",
+        "UPDATE message SET id = CAST(x'B030' AS TEXT)",
         "DELETE FROM message",
     ],
 )
@@ -237,8 +240,57 @@ async def test_a_damaged_row_puts_its_own_delivery_into_quarantine(tmp_path, sta
         assert (len(claim.entries), len(claim.damaged)) == (1, 1)
 
 
+# What one bit makes of a text: no UTF-8.
+_NO_TEXT = "CAST(x'B030' AS TEXT)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE delivery SET connector = {_NO_TEXT} WHERE message = 1",
+        f"UPDATE delivery SET recipients = {_NO_TEXT} WHERE message = 1",
+        f"UPDATE delivery SET state = {_NO_TEXT} WHERE message = 1",
+        f"UPDATE delivery SET cause = {_NO_TEXT}, status = {_NO_TEXT} WHERE message = 1",
+        f"UPDATE message SET id = {_NO_TEXT} WHERE number = 1",
+        "UPDATE delivery SET attempts = 'some' WHERE message = 1",
+        "UPDATE delivery SET due = 'soon' WHERE message = 1",
+        f"INSERT INTO paused VALUES ({_NO_TEXT}, 'then', {_NO_TEXT})",
+    ],
+)
+async def test_a_row_that_makes_no_sense_stops_nothing_and_is_seen(tmp_path, statement):
+    whole = mail_of(b"x")
+    async with opened(tmp_path) as spool:
+        await spool.add(new())
+        await spool.add(new(whole))
+        rows(tmp_path, statement)
+        await spool.recover(time.time())
+        assert await spool.connectors() >= {"archive"}
+        assert len(await spool.paused()) == statement.count("paused")
+        claim = await spool.claim("archive", now=time.time() + 1, limit=9, octets=1 << 20)
+        assert whole.envelope.id in {entry.mail.envelope.id for entry in claim.entries}
+        with Inspection(tmp_path) as inspection:
+            assert len(list(inspection.deliveries(Selection()))) == 2
+            assert inspection.connectors()
+            assert len(inspection.paused()) == statement.count("paused")
+    # And a damaged database is not the end of what else is in it.
+    salvage.salvage(tmp_path)
+    async with opened(tmp_path) as spool:
+        await spool.recover(time.time())
+        assert whole.envelope.id in await drained(spool)
+
+
+async def test_a_time_that_is_none_is_not_waited_for(tmp_path):
+    async with opened(tmp_path) as spool:
+        await spool.add(new())
+        rows(tmp_path, "UPDATE delivery SET due = 'soon'")
+        assert (await spool.claim("archive", now=time.time(), limit=9, octets=0)).next_due is None
+        await spool.recover(time.time())
+        assert len(await claimed(spool)) == 1
+
+
 async def test_a_crash_while_a_database_is_replaced_is_made_up_for(tmp_path, monkeypatch):
-    """Each step that changes a name may be the last one."""
+    """Each step that changes a name may be the last one, also where a clock was wrong when it happened before."""
+    (tmp_path / "whole" / "quarantine" / "20380119T031407Z").mkdir(parents=True)
     mails = [mail_of(os.urandom(5000)) for _ in range(20)]
     async with opened(tmp_path / "whole") as spool:
         await asyncio.gather(*[spool.add(new(mail)) for mail in mails])
