@@ -3,7 +3,7 @@
     python -m tests.bench.throughput [--mails 10000] [--sessions 20] [--rounds 5]
 
 Both answer 250 for what is on stable storage, and discard it afterwards. One client (Postfix's `smtp-source`, 1 KB
-mails, many in each connection), one machine, in turns; the disk syncs for both. What counts is the ratio of the medians.
+mails, many in each connection), one machine, in turns; the disk syncs for both. The ratio of the medians counts.
 """
 
 import argparse
