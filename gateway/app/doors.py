@@ -54,7 +54,7 @@ class Doors:
                         f"{configured.protocol.upper()} on {place} ({configured.name})"
                         for place in await _listen(configured, opened[address])
                     ]
-        except StartError:
+        except BaseException:
             for listener in opened.values():
                 await listener.stop(seconds=0)
             raise

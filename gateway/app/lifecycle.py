@@ -52,6 +52,7 @@ async def run(config: Config, reread: Callable[[], Config]) -> None:
     SIGHUP has it take the configuration again, whole or not at all. Raises StartError.
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    reload_wanted = asyncio.Event()
     async with AsyncExitStack() as running:
         spool = _spool(config)
         running.push_async_callback(spool.close)
@@ -59,12 +60,17 @@ async def run(config: Config, reread: Callable[[], Config]) -> None:
         generation = await bring_up(config, engine)
         gateway = _Gateway(engine, Doors(config), generation)
         running.push_async_callback(gateway.drain, signals)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signals.put_nowait, number)
         await gateway.start()
         _tell("mailsluice ready")
-        while await signals.get() is signal.SIGHUP:
-            await gateway.reload(reread)
+        async with asyncio.TaskGroup() as tasks:
+            reloading = tasks.create_task(gateway.reload_whenever(reload_wanted, reread))
+            await signals.get()
+            # Also in the middle of one: a connector that takes its time to open is no reason to take longer to end.
+            reloading.cancel()
         _log.info("stopping", grace_seconds=gateway.generation.config.gateway.drain_seconds)
     _log.info("stopped")
 
@@ -87,27 +93,30 @@ class _Gateway:
         for line in (await self._doors.open(self.generation.config, self.generation.routes)).opened:
             _tell(line)
 
-    async def reload(self, reread: Callable[[], Config]) -> None:
-        """Take the new configuration, or keep the old one and say why."""
+    async def reload_whenever(self, wanted: asyncio.Event, reread: Callable[[], Config]) -> None:
+        """Take the new configuration, or keep the old one and say why; again and again."""
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            try:
+                await self._reload(reread())
+            except (ConfigError, StartError) as error:
+                _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
+
+    async def _reload(self, config: Config) -> None:
         old = self.generation
-        try:
-            config = reread()
-            if config.gateway.spool != old.config.gateway.spool:
-                raise StartError("`gateway.spool` cannot change while the gateway runs; restart it")  # noqa: TRY301  # one place for all refusals
+        seconds = old.config.gateway.drain_seconds
+        if config.gateway.spool != old.config.gateway.spool:
+            raise StartError("`gateway.spool` cannot change while the gateway runs; restart it")
+        async with AsyncExitStack() as unwanted:
             new = await bring_up(config, self._engine)
-        except (ConfigError, StartError) as error:
-            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
-            return
-        try:
+            unwanted.push_async_callback(new.close, seconds=seconds)
             change = await self._doors.open(config, new.routes)
-        except StartError as error:
-            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
-            await new.close(seconds=old.config.gateway.drain_seconds)
-            return
+            unwanted.pop_all()
         self.generation = new
         self._in_background(self._hand_over(old, new))
         for listener in change.closed:
-            self._in_background(listener.stop(seconds=old.config.gateway.drain_seconds))
+            self._in_background(listener.stop(seconds=seconds))
         for line in change.opened:
             _tell(line)
         _log.info("configuration reloaded")

@@ -1,3 +1,5 @@
+"""What comes up, goes down again: at the end, when something fails on the way, and in the middle of a reload."""
+
 import asyncio
 import io
 import ipaddress
@@ -93,6 +95,28 @@ async def test_a_connector_that_never_closes_does_not_keep_the_gateway(monkeypat
     await asyncio.wait_for(stderr.ready.wait(), 10)
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(gateway, 10)
+
+
+async def test_a_reload_that_takes_its_time_does_not_keep_the_gateway(monkeypatch, sample_class):
+    opening, closed = asyncio.Event(), asyncio.Event()
+
+    async def wait(_self):
+        opening.set()
+        await asyncio.Event().wait()
+
+    async def close(_self):
+        closed.set()
+
+    monkeypatch.setattr(sys, "stderr", stderr := Announced())
+    gateway = asyncio.create_task(run(configuration(), configuration))
+    await asyncio.wait_for(stderr.ready.wait(), 10)
+    monkeypatch.setattr(sample_class, "open", wait)
+    monkeypatch.setattr(sample_class, "close", close)
+    signal.raise_signal(signal.SIGHUP)
+    await asyncio.wait_for(opening.wait(), 10)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(gateway, 10)
+    assert closed.is_set()
 
 
 async def test_a_connector_that_never_opens_is_named(monkeypatch, sample_class):
