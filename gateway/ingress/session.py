@@ -133,7 +133,7 @@ class Session(asyncio.Protocol):
         self._half_closed = True
         if self._proxy_header is not None:
             self._proxy_header.feed_eof()
-        return self._task is not None and self._tls is None
+        return self._task is not None and self._tls is None and not self._awaits_tls
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # why does not matter
         if self._lost:

@@ -56,6 +56,30 @@ async def test_octets_that_a_loop_delivers_late_are_not_taken_into_tls(tmp_path,
         await running.all_sessions_end()
 
 
+async def test_a_client_that_is_gone_with_the_end_of_the_handshake_is_nothing_to_warn_of(
+    tmp_path, server_tls, client_tls, caplog
+):
+    """Its close_notify comes before the session knows that TLS has begun."""
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_tls.wrap_bio(received, to_send, server_hostname="localhost")
+        shaken = False
+        while not shaken:
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+                shaken = True
+            if not shaken:
+                client.send(to_send.read())
+                async with asyncio.timeout(10):
+                    received.write(await client.reader.read(65536))
+        with suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        client.send(to_send.read())
+        await running.all_sessions_end()
+    assert not caplog.records
+
+
 async def rest_or_reset(client: Client) -> bytes:
     try:
         return await client.rest()
