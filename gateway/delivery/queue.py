@@ -99,7 +99,7 @@ class DeliveryQueue:
         """Claim nothing from now on, or again."""
         if self._paused and not paused:
             records.resumed(self.destination.name)
-            self._trust()
+            self._failures = self._trials = 0
             self.wake()
         self._paused = paused
 
@@ -165,6 +165,8 @@ class DeliveryQueue:
                 records.spool_failed(self.destination.name, error)
                 await asyncio.sleep(_SPOOL_RETRY_SECONDS)
             else:
+                if self._paused:
+                    records.still_paused(self.destination.name)
                 return
 
     async def _sleep_until_due(self) -> None:
@@ -302,6 +304,8 @@ class DeliveryQueue:
         return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
 
     def _trust(self) -> None:
+        if self._trials:
+            records.trusted(self.destination.name)
         self._failures = self._trials = 0
 
     def _suspect(self, failure: TransientFailure, trials: int) -> None:

@@ -76,6 +76,11 @@ def paused(connector: str, cause: str) -> None:
     )
 
 
+def still_paused(connector: str) -> None:
+    """A destination wanted no more mail before this process began, and no operator has resumed it."""
+    paused(connector, "it was so before this start; `mailsluice spool ls` says since when and why")
+
+
 def resumed(connector: str) -> None:
     """An operator lets a paused destination have mail again."""
     _log.info("resumed", connector=connector)
@@ -88,6 +93,11 @@ def suspected(connector: str, failure: DeliveryFailure) -> None:
         connector=connector,
         failure=f"{failure.status} {failure.cause}",
     )
+
+
+def trusted(connector: str) -> None:
+    """A destination that was suspected has taken a mail."""
+    _log.info("destination takes mail again", connector=connector)
 
 
 def connector_missing(connector: str) -> None:

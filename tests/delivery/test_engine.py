@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 from msgspec import structs
 
 from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
@@ -149,10 +150,29 @@ async def test_a_closed_destination_stays_closed_over_a_restart(rig):
         await engine.accept(fresh(), {"one": (0,)})
         await rig.until(lambda: rig.rows("connector", "paused") == [("one",)])
     rig.connectors["one"].failure = None
-    async with rig.running() as engine:
-        await engine.accept(fresh(), {"one": (0,), "two": (0,)})
-        await rig.until(lambda: len(rig.connectors["two"].mails) == 1)
+    with structlog.testing.capture_logs() as logs:
+        async with rig.running() as engine:
+            await engine.accept(fresh(), {"one": (0,), "two": (0,)})
+            await rig.until(lambda: len(rig.connectors["two"].mails) == 1)
     assert rig.connectors["one"].mails == {}
+    alarms = [(line["event"], line["connector"]) for line in logs if line["event"].startswith("alarm: ")]
+    assert alarms == [("alarm: destination closed; its mail waits until `mailsluice spool retry --connector`", "one")]
+
+
+async def test_the_log_says_when_a_destination_fails_and_when_it_takes_mail_again(rig):
+    rig.connectors["one"].failure = DOWN
+    with structlog.testing.capture_logs() as logs:
+        async with rig.running() as engine:
+            for _ in range(20):
+                await engine.accept(fresh(), {"one": (0,)})
+            await rig.until(lambda: any(line["event"].startswith("alarm: ") for line in logs))
+            rig.connectors["one"].failure = None
+            await rig.settled()
+    told = [(line["event"], line["connector"]) for line in logs if line["event"] not in {"put off", "delivered"}]
+    assert told == [
+        ("alarm: destination fails; its mail waits in the spool", "one"),
+        ("destination takes mail again", "one"),
+    ]
 
 
 async def test_what_a_stop_interrupts_comes_again_as_a_possible_duplicate(rig):
