@@ -1,7 +1,7 @@
 """The running gateway, put together from its configuration."""
 
+from gateway.app.connectors import build_connectors
 from gateway.app.failure import StartError
-from gateway.app.generation import build_connectors
 from gateway.app.lifecycle import run, serve
 
 __all__ = ["StartError", "build_connectors", "run", "serve"]

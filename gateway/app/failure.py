@@ -4,4 +4,4 @@ __all__ = ["StartError"]
 
 
 class StartError(Exception):
-    """The gateway cannot start. The text is one sentence for the operator."""
+    """What is to run cannot. The text is one sentence for the operator."""

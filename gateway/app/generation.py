@@ -5,26 +5,19 @@ A reload makes a new generation beside the old one, and retires the old one when
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import structlog
-
-from gateway import plugins
 from gateway.address import Address
-from gateway.app.failure import StartError
-from gateway.config import Config, ConfiguredConnector, TcpBind
-from gateway.connector import Connector, DeliveryFailure
+from gateway.app.connectors import build_connectors, close_connectors, destination_of, open_connectors
+from gateway.config import Config, TcpBind
+from gateway.connector import Connector
 from gateway.delivery import Destination, Engine, Notices, Route, Routes
 from gateway.relay import RELAY_RETRIES, Relay
 
-__all__ = ["Generation", "bring_up", "build_connectors"]
+__all__ = ["Generation", "bring_up"]
 
-_OPENING_SECONDS = 30
 _BOUNCE_SECONDS = 300
 _BOUNCES_IN_FLIGHT = 10
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +39,16 @@ class Generation:
 
     async def close(self, *, seconds: float) -> None:
         """Close the connectors, each for so long at most."""
-        async with asyncio.TaskGroup() as closing:
-            for name, connector in self.connectors.items():
-                closing.create_task(_close(name, connector, seconds))
-
-
-def build_connectors(config: Config) -> dict[str, Connector]:
-    """Every connector by its name, built but not opened. Raises StartError when one lacks its libraries."""
-    built: dict[str, Connector] = {}
-    for name, configured in config.connectors.items():
-        references = {referred: built[referred] for referred in configured.settings.references()}
-        try:
-            built[name] = plugins.build(configured.type, configured.settings, references)
-        except plugins.ConnectorUnavailableError as error:
-            raise StartError(f'connector "{name}": {error}') from error
-    return built
+        await close_connectors(self.connectors, seconds=seconds)
 
 
 async def bring_up(config: Config, engine: Engine) -> Generation:
     """Open every connector of the configuration. Raises StartError: then nothing is left open."""
-    connectors = build_connectors(config)
-    async with AsyncExitStack() as opened:
-        for name, connector in connectors.items():
-            opened.push_async_callback(_close, name, connector, _OPENING_SECONDS)
-            await _open(name, connector)
-        opened.pop_all()
-    destinations = {name: _destination(configured, connectors[name]) for name, configured in config.connectors.items()}
+    connectors = build_connectors(config.connectors)
+    await open_connectors(connectors)
+    destinations = {
+        name: destination_of(configured, connectors[name]) for name, configured in config.connectors.items()
+    }
     bounces = {_bounces(route.bounce_via): route.bounce_via for route in config.routes if route.bounce_via is not None}
     routes = Routes(
         (
@@ -97,36 +74,6 @@ async def bring_up(config: Config, engine: Engine) -> Generation:
         | {name: _bounce_destination(name, server, config.gateway.hostname) for name, server in bounces.items()},
         routes=routes,
         notices=Notices(hostname=config.gateway.hostname, via=via),
-    )
-
-
-async def _open(name: str, connector: Connector) -> None:
-    try:
-        async with asyncio.timeout(_OPENING_SECONDS):
-            await connector.open()
-    except DeliveryFailure as failure:
-        raise StartError(f'connector "{name}" cannot be opened: {failure.cause}') from failure
-    except TimeoutError as error:
-        raise StartError(f'connector "{name}" did not open within {_OPENING_SECONDS} seconds') from error
-
-
-async def _close(name: str, connector: Connector, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await connector.close()
-    except TimeoutError:
-        _log.warning("a connector did not close in time", connector=name, seconds=seconds)
-
-
-def _destination(configured: ConfiguredConnector, connector: Connector) -> Destination:
-    settings = configured.settings
-    return Destination(
-        connector,
-        name=settings.name,
-        metadata=settings.metadata,
-        deadline_seconds=settings.deadline_seconds,
-        max_in_flight=configured.type.max_in_flight,
-        retries=configured.type.retries,
     )
 
 

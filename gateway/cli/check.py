@@ -13,7 +13,7 @@ def check(config: ConfigOption = None) -> None:
 
     configuration = read_configuration(config)
     try:
-        app.build_connectors(configuration)
+        app.build_connectors(configuration.connectors)
     except app.StartError as error:
         typer.echo(f"mailsluice: {error}", err=True)
         raise typer.Exit(1) from error

@@ -7,33 +7,28 @@ its id, so whatever was interrupted is simply done again.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway import plugins
+from gateway.app.connectors import build_connectors, close_connectors, destination_of, open_connectors
 from gateway.app.process import max_connections
 from gateway.config import ConfiguredConnector
-from gateway.connector import Connector, DeliveryFailure, DestinationClosed, TransientFailure
+from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailure
 from gateway.delivery import Destination
 from gateway.envelope import Mail
 from gateway.retries import FOR_EVER
 from gateway.spool.inspection import SpooledDelivery
 from gateway.threads import in_thread
 
-__all__ = ["ATTEMPTS", "Outcome", "Reemission", "UnavailableError", "opened", "reemit"]
+__all__ = ["ATTEMPTS", "Outcome", "Reemission", "opened", "reemit"]
 
 ATTEMPTS = 5
 
-_OPENING_SECONDS = 30
 _CLOSING_SECONDS = 10
 _LONGEST_DELAY_SECONDS = 60.0
 # So many mails in a row that it did not take, each tried as often as may be, are the destination's fault.
 _HOPELESS = 100
-
-
-class UnavailableError(Exception):
-    """The connector cannot be used. The text is one sentence for the operator."""
 
 
 class Reemission(Struct, frozen=True, kw_only=True):
@@ -60,7 +55,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def opened(connectors: Mapping[str, ConfiguredConnector], name: str) -> AsyncIterator[Destination]:
-    """The connector `name`, built and opened with those that it refers to. Raises UnavailableError.
+    """The connector `name`, built and opened with those that it refers to. Raises StartError.
 
     `connectors` are in building order, as a configuration has them.
     """
@@ -68,22 +63,13 @@ async def opened(connectors: Mapping[str, ConfiguredConnector], name: str) -> As
     for each in reversed(tuple(connectors)):
         if each in needed:
             needed.update(connectors[each].settings.references())
-    built: dict[str, Connector] = {}
-    async with AsyncExitStack() as running:
-        for each, configured in connectors.items():
-            if each in needed:
-                built[each] = _build(configured, built)
-                running.push_async_callback(_close, built[each])
-                await _open(each, built[each])
-        settings, connector_type = connectors[name].settings, connectors[name].type
-        yield Destination(
-            built[name],
-            name=name,
-            metadata=settings.metadata,
-            deadline_seconds=settings.deadline_seconds,
-            max_in_flight=connector_type.max_in_flight,
-            retries=connector_type.retries,
-        )
+    chosen = {each: configured for each, configured in connectors.items() if each in needed}
+    built = build_connectors(chosen)
+    await open_connectors(built)
+    try:
+        yield destination_of(chosen[name], built[name])
+    finally:
+        await close_connectors(built, seconds=_CLOSING_SECONDS)
 
 
 async def reemit(
@@ -169,30 +155,3 @@ def _failed(reemission: Reemission, failure: DeliveryFailure) -> Outcome:
         is_transient=isinstance(failure, TransientFailure),
         is_hopeless=isinstance(failure, DestinationClosed),
     )
-
-
-def _build(configured: ConfiguredConnector, built: Mapping[str, Connector]) -> Connector:
-    settings = configured.settings
-    try:
-        return plugins.build(configured.type, settings, {name: built[name] for name in settings.references()})
-    except plugins.ConnectorUnavailableError as error:
-        raise UnavailableError(f'connector "{settings.name}": {error}') from error
-
-
-async def _open(name: str, connector: Connector) -> None:
-    try:
-        async with asyncio.timeout(_OPENING_SECONDS):
-            await connector.open()
-    except DeliveryFailure as failure:
-        raise UnavailableError(f'connector "{name}" cannot be opened: {failure.cause}') from failure
-    except TimeoutError as error:
-        raise UnavailableError(f'connector "{name}" did not open within {_OPENING_SECONDS} seconds') from error
-
-
-async def _close(connector: Connector) -> None:
-    try:
-        async with asyncio.timeout(_CLOSING_SECONDS):
-            await connector.close()
-    except TimeoutError:
-        # Everything that it was given has its outcome; the process ends now, and with it whatever hangs.
-        return

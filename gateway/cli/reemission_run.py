@@ -8,14 +8,17 @@ from contextlib import aclosing, closing
 from itertools import groupby
 from pathlib import Path
 
+import typer
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway import archive, plugins
+from gateway.app import StartError
 from gateway.app.logs import log_to
 from gateway.app.process import allow_connections
-from gateway.cli.reemission import Outcome, Reemission, UnavailableError, opened, reemit
+from gateway.cli.reemission import Outcome, Reemission, opened, reemit
+from gateway.cli.spool_selection import fail
 from gateway.cli.terminal import printable
 from gateway.codec import CodecError
 from gateway.config import ConfiguredConnector
@@ -23,7 +26,7 @@ from gateway.spool.content_files import is_intact
 from gateway.spool.inspection import DamagedRowError, Inspection, Selection, SpooledDelivery
 from gateway.threads import in_thread
 
-__all__ = ["Tally", "archive_at", "archived", "run", "spooled", "working"]
+__all__ = ["Tally", "archive_at", "archived", "conclude", "run", "spooled", "working"]
 
 # Nobody waits for an answer, so a slow disk may take its time.
 _EXPORT_SECONDS = 540.0
@@ -62,7 +65,7 @@ def run(
 ) -> Tally:
     """Emit all to the connector `name` and say on standard error what fails.
 
-    `remove` takes deliveries out of the spool that are delivered now. Raises UnavailableError, and what the iterator
+    `remove` takes deliveries out of the spool that are delivered now. Raises StartError, and what the iterator
     and `remove` raise. An interruption (SIGINT) ends it in order, and leaves `ended` false.
     """
     tally = Tally()
@@ -87,6 +90,19 @@ def run(
         except KeyboardInterrupt:
             tally.ended = False
     return tally
+
+
+def conclude(tally: Tally, *, interrupted: str) -> None:
+    """End the command with status 1 where something is left to be done; `interrupted` says what another run does."""
+    if not tally.ended:
+        fail(f"interrupted; the same command again {interrupted}", status=1)
+    if tally.given_up:
+        fail(
+            "the rest was not tried, for nothing is taken there; see the failures above, and give the command again",
+            status=1,
+        )
+    if tally.failed:
+        raise typer.Exit(1)
 
 
 def spooled(inspection: Inspection, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
@@ -129,11 +145,11 @@ def archived(root: Path, *, since: str, until: str) -> Iterator[Reemission]:
 
 
 def archive_at(path: Path) -> ConfiguredConnector:
-    """The connector that writes an archive at `path`. Raises UnavailableError where it is not installed."""
+    """The connector that writes an archive at `path`. Raises StartError where it is not installed."""
     try:
         found = plugins.find("directory")
     except (LookupError, plugins.ConnectorUnavailableError) as error:
-        raise UnavailableError(f"the directory connector, which writes archives, cannot be used: {error}") from error
+        raise StartError(f"the directory connector, which writes archives, cannot be used: {error}") from error
     settings = found.settings(name="export", type="directory", path=path, deadline_seconds=_EXPORT_SECONDS)
     return ConfiguredConnector(type=found, settings=settings)
 

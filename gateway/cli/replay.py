@@ -141,8 +141,9 @@ def _run(
     total: int | None,
     take_out: "Callable[[Sequence[SpooledDelivery]], int] | None" = None,
 ) -> "Tally":
+    from gateway.app import StartError
     from gateway.cli import reemission_run
-    from gateway.cli.reemission import ATTEMPTS, UnavailableError
+    from gateway.cli.reemission import ATTEMPTS
 
     try:
         return reemission_run.run(
@@ -154,21 +155,15 @@ def _run(
             what="Replaying",
             remove=take_out,
         )
-    except UnavailableError as error:
+    except StartError as error:
         fail(str(error), status=1)
 
 
 def _finish(tally: "Tally") -> None:
+    from gateway.cli import reemission_run
+
     removed = f", dead letters removed: {tally.removed}" if tally.removed else ""
     typer.echo(
         f"mails: {tally.mails}, delivered: {tally.delivered}, failed: {tally.failed}, octets: {tally.octets}{removed}"
     )
-    if not tally.ended:
-        fail("interrupted; the same command again delivers the rest, and may deliver the same mails twice", status=1)
-    if tally.given_up:
-        fail(
-            "the rest was not tried, for nothing is taken there; see the failures above, and give the command again",
-            status=1,
-        )
-    if tally.failed:
-        raise typer.Exit(1)
+    reemission_run.conclude(tally, interrupted="delivers the rest, and may deliver the same mails twice")

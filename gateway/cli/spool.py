@@ -186,8 +186,8 @@ def export(
     The spool keeps them. Without ids and filters all of it is copied; a second time changes nothing.
     """
     with opened_spool(directory, config) as (inspection, known):
+        from gateway.app import StartError
         from gateway.cli import reemission_run
-        from gateway.cli.reemission import UnavailableError
 
         selection = read_selection(
             inspection,
@@ -209,15 +209,7 @@ def export(
                 total=None if recipient else inspection.count(selection),
                 what="Exporting",
             )
-        except UnavailableError as unavailable:
+        except StartError as unavailable:
             fail(str(unavailable), status=1)
     typer.echo(f"messages: {tally.mails}, exported: {tally.delivered}, failed: {tally.failed}, octets: {tally.octets}")
-    if not tally.ended:
-        fail("interrupted; the same command again exports the rest", status=1)
-    if tally.given_up:
-        fail(
-            "the rest was not tried, for nothing is taken there; see the failures above, and give the command again",
-            status=1,
-        )
-    if tally.failed:
-        raise typer.Exit(1)
+    reemission_run.conclude(tally, interrupted="exports the rest")

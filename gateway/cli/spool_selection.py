@@ -53,7 +53,12 @@ IdsArgument = Annotated[
 SpoolOption = Annotated[
     Path | None,
     typer.Option(
-        "--spool", metavar="DIR", help="The spool's directory, in place of a configuration.", show_default=False
+        "--spool",
+        metavar="DIR",
+        help="The spool's directory, in place of a configuration.",
+        show_default=False,
+        # Who may not read it is told so in the same words as with --config.
+        readable=False,
     ),
 ]
 ConnectorOption = Annotated[

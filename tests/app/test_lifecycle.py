@@ -121,7 +121,7 @@ async def test_a_reload_that_takes_its_time_does_not_keep_the_gateway(monkeypatc
 
 async def test_a_connector_that_never_opens_is_named(monkeypatch, sample_class):
     monkeypatch.setattr(sample_class, "open", wait_for_ever)
-    monkeypatch.setattr("gateway.app.generation._OPENING_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.app.connectors._OPENING_SECONDS", 0.01)
     with pytest.raises(StartError, match=r'connector "events" did not open within 0\.01 seconds'):
         await run(configuration(), configuration)
 
@@ -139,7 +139,8 @@ async def test_a_certificate_that_is_gone_by_now_is_named(tmp_path):
 
 def test_a_connector_gets_those_that_it_refers_to():
     other = CONNECTOR.replace("events", "archive")
-    built = build_connectors(configuration(LISTENER + CONNECTOR + 'copy_to = "archive"' + other + ROUTE))
+    config = configuration(LISTENER + CONNECTOR + 'copy_to = "archive"' + other + ROUTE)
+    built = build_connectors(config.connectors)
     assert list(built) == ["archive", "events"]
     assert built["events"].references == {"archive": built["archive"]}
     assert built["archive"].references == {}

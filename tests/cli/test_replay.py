@@ -10,7 +10,8 @@ import pytest
 
 from connectors.directory import DirectoryConnector, DirectorySettings
 from gateway import archive
-from gateway.cli.reemission import UnavailableError, opened
+from gateway.app import StartError
+from gateway.cli.reemission import opened
 from gateway.codec import json_v1
 from gateway.config import load
 from gateway.spool import State
@@ -232,6 +233,6 @@ async def test_what_a_connector_refers_to_is_opened_before_it(tmp_path):
     connectors = load(path).connectors
     async with opened(connectors, "plain") as destination:
         assert destination.name == "plain"
-    with pytest.raises(UnavailableError, match='connector "store" cannot be opened: the password is wrong'):
+    with pytest.raises(StartError, match='connector "store" cannot be opened: the password is wrong'):
         async with opened(connectors, "events"):
             pass
