@@ -201,7 +201,8 @@ def _both_ways(routes: list[Table]) -> Iterator[Fault]:
             if isinstance(name, str) and ways.setdefault(name, way) != way:
                 yield Fault(
                     ("route", index, "connectors", position),
-                    f'"{name}" is in an earlier route with accept = "{ways[name]}"; a connector gets its mail one way',
+                    f'"{name}" is in an earlier route with accept = "{ways[name]}", and a connector gets its mail one '
+                    "way; write the same here, or give this route a connector of its own",
                 )
 
 

@@ -247,7 +247,10 @@ class Route(Section):
     ]
     connectors: Annotated[
         tuple[str, ...],
-        Field(min_length=1, description="Names of connectors. The mail is accepted when every one of them has it."),
+        Field(
+            min_length=1,
+            description="Names of connectors; each gets the mail. A connector is in routes of one `accept` only.",
+        ),
     ]
     accept: Annotated[
         Literal["delivered", "spooled"],
