@@ -26,5 +26,5 @@ def from_os_error(error: OSError, *, possibly_stored: bool) -> TransientFailure:
 
 def unusable(path: Path, error: OSError) -> PermanentFailure:
     """The failure of an archive that cannot be opened at `path`."""
-    cause = f"{path} cannot hold the archive: {error.strerror}; set `path` to a directory that this user may write in"
+    cause = f"{path} cannot hold the archive: {error.strerror}; name a directory that this user may write in"
     return PermanentFailure(UNUSABLE, "the archive cannot be opened", cause=cause)

@@ -167,7 +167,8 @@ def _format(connection: apsw.Connection, path: Path) -> int:
     if application == _APPLICATION_ID:
         if version > FORMAT:
             raise SpoolError(
-                f"{path} has format {version}, of a newer mailsluice; this one knows formats up to {FORMAT}"
+                f"{path} has format {version}, of a newer mailsluice; this one knows formats up to {FORMAT}: "
+                "run the newer one"
             )
         return int(version)
     if connection.pragma("schema_version"):

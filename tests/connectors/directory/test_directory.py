@@ -217,7 +217,7 @@ async def test_a_path_that_cannot_be_a_directory_is_told_in_one_sentence(tmp_pat
         await connector.open()
     await connector.close()
     assert caught.value.cause == (
-        f"{tmp_path / path} cannot hold the archive: {reason}; set `path` to a directory that this user may write in"
+        f"{tmp_path / path} cannot hold the archive: {reason}; name a directory that this user may write in"
     )
 
 
