@@ -14,7 +14,7 @@ from gateway.delivery.destination import Destination
 from gateway.delivery.notices import Notices
 from gateway.delivery.queue import DeliveryQueue
 from gateway.envelope import Mail
-from gateway.spool import INLINE_OCTETS, NewDelivery, NewMessage, Spool
+from gateway.spool import INLINE_OCTETS, NewDelivery, NewMessage, Spool, octets_in_memory
 
 __all__ = ["Engine"]
 
@@ -69,29 +69,32 @@ class Engine:
         `recipients` has the positions of the recipients for each destination. Raises OSError: then the spool does not
         have the mail.
         """
-        id_, size = mail.envelope.id, mail.content.size
+        id_ = mail.envelope.id
+        is_small = mail.content.size <= INLINE_OCTETS
+        octets = {name: octets_in_memory(mail, len(positions)) for name, positions in recipients.items()}
         # The queues themselves: meanwhile a reload may have others in their places, or none.
         reserved: dict[str, DeliveryQueue] = {}
         deliveries: list[NewDelivery] = []
-        for name, positions in recipients.items():
-            # A reload may have taken the destination away since RCPT: its mail then waits for it to come back.
-            queue = self._queues.get(name)
-            if queue is not None and size <= INLINE_OCTETS and queue.reserve(size):
-                reserved[name] = queue
-            key = queue.destination.ordering_key(mail) if queue is not None else None
-            deliveries.append(
-                NewDelivery(connector=name, recipients=tuple(positions), ordering_key=key, attempted=name in reserved)
-            )
         try:
+            for name, positions in recipients.items():
+                # A reload may have taken the destination away since RCPT: its mail then waits for it to come back.
+                queue = self._queues.get(name)
+                if queue is not None and is_small and queue.reserve(octets[name]):
+                    reserved[name] = queue
+                key = queue.destination.ordering_key(mail) if queue is not None else None
+                places = tuple(positions)
+                deliveries.append(
+                    NewDelivery(connector=name, recipients=places, ordering_key=key, attempted=name in reserved)
+                )
             entries = await self._spool.add(NewMessage(mail=mail, deliveries=tuple(deliveries), accepted_at=now()))
         except BaseException:
-            for queue in reserved.values():
-                queue.release(size)
+            for name, queue in reserved.items():
+                queue.release(octets[name])
             raise
         for entry in entries:
             reserved.pop(entry.connector).begin(entry)
-        for queue in reserved.values():
-            queue.release(size)
+        for name, queue in reserved.items():
+            queue.release(octets[name])
         for name in recipients.keys() - {entry.connector for entry in entries}:
             self._wake(name)
         return Receipt(id=id_, connector="spool", type="spool", location={"id": id_})

@@ -10,9 +10,12 @@ from gateway.address import Address
 from gateway.connector import DeliveryFailure
 from gateway.delivery.clock import now
 from gateway.envelope import Mail
+from gateway.envelope.headers import MAXIMUM_OCTETS
 from gateway.spool import Entry, NewDelivery, NewMessage, Notification
 
 __all__ = ["Notices"]
+
+_RETURNED_OCTETS = 1024 * 1024
 
 _log = structlog.get_logger("mailsluice.delivery")
 
@@ -42,9 +45,12 @@ class Notices:
     def relayed(self, entry: Entry) -> tuple[Notification, ...]:
         """For an originator who asked (NOTIFY=SUCCESS), once every destination of the recipient has the mail."""
         found = []
-        for place, recipient in enumerate(entry.mail.envelope.envelope.recipients):
+        recipients = entry.mail.envelope.envelope.recipients
+        # A mail with a thousand recipients has a thousand notifications: together they return no more than a few would.
+        most_octets = min(MAXIMUM_OCTETS, _RETURNED_OCTETS // len(recipients))
+        for place, recipient in enumerate(recipients):
             if recipient.parameters and (via := self._via(recipient.address)):
-                written = self._relayed(entry.mail.for_recipients((place,)))
+                written = self._relayed(entry.mail.for_recipients((place,)), most_octets)
                 if written is not None:
                     found.append(Notification(message=_spooled(written, via), recipient=entry.recipients[place]))
         return tuple(found)
@@ -64,10 +70,12 @@ class Notices:
             _unwritten(mail, error)
             return None
 
-    def _relayed(self, mail: Mail) -> Mail | None:
+    def _relayed(self, mail: Mail, most_octets: int) -> Mail | None:
         recipients = mail.envelope.envelope.recipients
         try:
-            return notification.relayed(mail, recipients, hostname=self._hostname, now=time.time_ns())
+            return notification.relayed(
+                mail, recipients, hostname=self._hostname, now=time.time_ns(), most_octets=most_octets
+            )
         except OSError as error:
             _unwritten(mail, error)
             return None

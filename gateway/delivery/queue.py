@@ -2,7 +2,8 @@
 
 Only a window of it is in memory: as many mails as the connector takes at once, and as many again whose settlement is
 on its way to the disk. A destination that fails again and again gets one mail at a time, further and further apart,
-until it takes one: the rest stays in the spool untouched.
+until it takes one: the rest stays in the spool untouched. Those are the first and the last one in turns, for a great
+many mails that it cannot take look like a destination that fails, and are not to hold back what came after them.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from gateway.delivery.clock import now
 from gateway.delivery.destination import Destination
 from gateway.delivery.notices import Notices
 from gateway.retries import FOR_EVER
-from gateway.spool import INLINE_OCTETS, Entry, NewMessage, Notification, Settlement, Spool, State
+from gateway.spool import Entry, NewMessage, Notification, Settlement, Spool, State, octets_in_memory
 from gateway.threads import in_thread
 
 __all__ = ["DeliveryQueue"]
@@ -29,6 +30,7 @@ _DEFECT_SECONDS = 60.0
 # A mail is left alone for as long as its destination asks; the destination is asked with another one before.
 _LONGEST_HOLD_SECONDS = 3600.0
 _SPOOL_RETRY_SECONDS = 1.0
+_LONGEST_CAUSE = 4096
 
 
 class DeliveryQueue:
@@ -45,6 +47,8 @@ class DeliveryQueue:
         self._wake = asyncio.Event()
         self._wake.set()
         self._stopping = False
+        # Whether those that were under way had their time, too.
+        self._stopped = False
         self._paused = False
         # What of the window is in use: being emitted, not settled yet, octets of content in memory.
         self._emitting = 0
@@ -81,6 +85,11 @@ class DeliveryQueue:
 
     def begin(self, entry: Entry) -> None:
         """Make the attempt that is recorded, in the place that is reserved for it."""
+        if self._stopped:
+            # It is made after the next start: nobody is left to wait for its end.
+            entry.mail.content.close()
+            self.release(octets_in_memory(entry.mail, len(entry.recipients)))
+            return
         task = asyncio.get_running_loop().create_task(self._attempt(entry))
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
@@ -115,6 +124,7 @@ class DeliveryQueue:
                 while self._unsettled:
                     self._wake.clear()
                     await self._wake.wait()
+        self._stopped = True
         if late := tuple(self._attempts):
             for task in late:
                 task.cancel()
@@ -136,7 +146,11 @@ class DeliveryQueue:
             self._changed = False
             try:
                 claim = await self._spool.claim(
-                    self.destination.name, now=now(), limit=limit, octets=_MAXIMUM_OCTETS - self._octets
+                    self.destination.name,
+                    now=now(),
+                    limit=limit,
+                    octets=_MAXIMUM_OCTETS - self._octets,
+                    latest_first=self._trials % 2 == 1,
                 )
             except OSError as error:
                 records.spool_failed(self.destination.name, error)
@@ -153,7 +167,7 @@ class DeliveryQueue:
             if self._backlog:
                 self._wake.set()
             for entry in claim.entries:
-                self._take(_octets_in_memory(entry))
+                self._take(octets_in_memory(entry.mail, len(entry.recipients)))
                 self.begin(entry)
 
     async def _find_out_whether_paused(self) -> None:
@@ -211,7 +225,7 @@ class DeliveryQueue:
     # Attempting
 
     async def _attempt(self, entry: Entry) -> None:
-        octets = _octets_in_memory(entry)
+        octets = octets_in_memory(entry.mail, len(entry.recipients))
         try:
             settlement = await self._settlement(entry)
         except asyncio.CancelledError:
@@ -249,7 +263,13 @@ class DeliveryQueue:
             return await self._dead_letter(entry, failure)
         records.delivered(entry, receipt, seconds=time.monotonic() - started)
         self._trust()
-        return _settlement(entry, State.DELIVERED, notifications=self.notices.relayed(entry))
+        return _settlement(entry, State.DELIVERED, notifications=await self._relayed(entry))
+
+    async def _relayed(self, entry: Entry) -> tuple[Notification, ...]:
+        if not any(recipient.parameters for recipient in entry.mail.envelope.envelope.recipients):
+            return ()
+        # One for each recipient.
+        return await in_thread(lambda _: self.notices.relayed(entry))
 
     async def _settle(self, settlement: Settlement) -> None:
         """Say it to the spool until it has heard: what was delivered is not delivered again because a disk was full."""
@@ -326,7 +346,7 @@ class DeliveryQueue:
         self._paused = True
         records.paused(self.destination.name, failure.cause)
         try:
-            await self._spool.pause(self.destination.name, now(), failure.cause)
+            await self._spool.pause(self.destination.name, now(), _stored(failure.cause))
         except OSError as error:
             # It is paused all the same, until the next start finds out again.
             records.spool_failed(self.destination.name, error)
@@ -350,11 +370,11 @@ def _settlement(
         attempts=entry.attempts,
         possible_duplicate=possible_duplicate,
         status=status,
-        cause=cause,
+        cause=_stored(cause),
         notifications=notifications,
     )
 
 
-def _octets_in_memory(entry: Entry) -> int:
-    # An open file is no less than the largest content that needs none.
-    return min(entry.mail.content.size, INLINE_OCTETS)
+def _stored(cause: str) -> str:
+    # Whatever a connector says.
+    return cause[:_LONGEST_CAUSE].encode(errors="backslashreplace").decode()

@@ -29,6 +29,7 @@ from gateway.envelope import (
     read_metadata,
     with_own_trace,
 )
+from gateway.envelope.headers import MAXIMUM_OCTETS
 from gateway.envelope.trace import composed_field
 from gateway.notification.fields import field, final_recipient, one_line
 from gateway.notification.requests import (
@@ -79,11 +80,13 @@ def failed(
     return _notification(mail, wanted, report, hostname=hostname, now=now)
 
 
-def relayed(mail: Mail, recipients: Sequence[Recipient], *, hostname: str, now: int) -> Mail | None:
+def relayed(
+    mail: Mail, recipients: Sequence[Recipient], *, hostname: str, now: int, most_octets: int = MAXIMUM_OCTETS
+) -> Mail | None:
     """The notification that `mail` has been handed over for `recipients`; None where none of them wants one.
 
     It is due when every destination of a recipient has the mail: what lies behind them cannot notify (RFC 3461 §5.2.4).
-    The rest is as with `failed`; only the header section is returned (RFC 3461 §4.3).
+    The rest is as with `failed`; only the header section is returned (RFC 3461 §4.3), up to `most_octets` of it.
     """
     wanted = [recipient for recipient in recipients if wants_success(recipient)]
     report = _Report(
@@ -94,11 +97,17 @@ def relayed(mail: Mail, recipients: Sequence[Recipient], *, hostname: str, now: 
         text="Your mail has been handed over to where mail for the recipients below goes.\r\n"
         "There is nothing for you to do. From there you may get no further notice.\r\n",
     )
-    return _notification(mail, wanted, report, hostname=hostname, now=now)
+    return _notification(mail, wanted, report, hostname=hostname, now=now, most_octets=most_octets)
 
 
 def _notification(
-    mail: Mail, recipients: Sequence[Recipient], report: _Report, *, hostname: str, now: int
+    mail: Mail,
+    recipients: Sequence[Recipient],
+    report: _Report,
+    *,
+    hostname: str,
+    now: int,
+    most_octets: int = MAXIMUM_OCTETS,
 ) -> Mail | None:
     sender = mail.envelope.envelope.mail_from
     # RFC 3461 §5.2: never to the null reverse-path.
@@ -110,7 +119,7 @@ def _notification(
     parts = (
         _text(recipients, report, hostname),
         _delivery_status(mail.envelope, recipients, report, hostname),
-        (returned_mail if whole else returned_headers)(mail, utf8=utf8),
+        returned_mail(mail, utf8=utf8) if whole else returned_headers(mail, utf8=utf8, most_octets=most_octets),
     )
     id_ = new_id()
     boundary = _boundary(id_, parts)

@@ -51,10 +51,10 @@ def returned_mail(mail: Mail, *, utf8: bool) -> Part:
     return Part("message/rfc822", "8bit", octets)
 
 
-def returned_headers(mail: Mail, *, utf8: bool) -> Part:
-    """The header section, or so much of it as the gateway reads. Otherwise as `returned_mail`."""
+def returned_headers(mail: Mail, *, utf8: bool, most_octets: int = MAXIMUM_OCTETS) -> Part:
+    """The fields in the first so many octets of the header section. Otherwise as `returned_mail`."""
     form = relay_form(mail.envelope.metadata.containers, mail.content)
-    fields, _ = head_fields(form.read(MAXIMUM_OCTETS + 1))
+    fields, _ = head_fields(form.read(most_octets + 1), most_octets)
     # Lines that are no fields are what a content without a header section begins with.
     octets = b"".join(b"%b\r\n" % field for field in fields if colon_of(field))
     if octets.isascii() and is_lines(octets):

@@ -10,7 +10,16 @@ What `Spool.add` has taken survives a crash and a power failure, and stays until
 """
 
 from gateway.spool.content_files import INLINE_OCTETS
-from gateway.spool.entry import Claim, Entry, NewDelivery, NewMessage, Notification, Settlement, State
+from gateway.spool.entry import (
+    Claim,
+    Entry,
+    NewDelivery,
+    NewMessage,
+    Notification,
+    Settlement,
+    State,
+    octets_in_memory,
+)
 from gateway.spool.lock import SpoolError
 from gateway.spool.spool import Spool
 
@@ -25,4 +34,5 @@ __all__ = [
     "Spool",
     "SpoolError",
     "State",
+    "octets_in_memory",
 ]

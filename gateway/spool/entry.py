@@ -16,8 +16,22 @@ from enum import StrEnum
 from msgspec import Struct
 
 from gateway.envelope import Mail
+from gateway.spool.content_files import INLINE_OCTETS
 
-__all__ = ["Claim", "Damage", "Entry", "NewDelivery", "NewMessage", "Notification", "Settlement", "State"]
+__all__ = [
+    "Claim",
+    "Damage",
+    "Entry",
+    "NewDelivery",
+    "NewMessage",
+    "Notification",
+    "Settlement",
+    "State",
+    "octets_in_memory",
+]
+
+# With the parameters that a client may send.
+_RECIPIENT_OCTETS = 1024
 
 
 class State(StrEnum):
@@ -110,3 +124,10 @@ class Settlement(Struct, frozen=True, kw_only=True):
     status: str = ""
     cause: str = ""
     notifications: tuple[Notification, ...] = ()
+
+
+def octets_in_memory(mail: Mail, recipients: int) -> int:
+    """About how much a mail for so many recipients takes in memory while it is delivered."""
+    metadata = sum(len(container.data) for container in mail.envelope.metadata.containers)
+    # An open file is no less than the largest content that needs none.
+    return min(mail.content.size, INLINE_OCTETS) + metadata + _RECIPIENT_OCTETS * recipients

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.envelope import Content, Mail
 from gateway.spool.content_files import INLINE_OCTETS, is_intact
-from gateway.spool.entry import Damage, NewMessage, Settlement, State
+from gateway.spool.entry import Damage, NewMessage, Settlement, State, octets_in_memory
 from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients, text
 
 __all__ = [
@@ -38,8 +38,11 @@ _INSERT_DELIVERY = (
 _HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
 _DUE = (
     "SELECT message, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate FROM delivery"
-    " WHERE connector = ? AND state = 'waiting' AND due <= ? ORDER BY due, message LIMIT ?"
+    " WHERE {} = ? AND state = 'waiting' AND due <= ? ORDER BY {} LIMIT ?"
 )
+_OLDEST = _DUE.format("connector", "due, message")
+# With the sign the table is read from its end, where they are; the index would have all that is due sorted.
+_LATEST = _DUE.format("+connector", "message DESC")
 # What is no time comes after all numbers, and is put in order by the next start.
 _NEXT_DUE = "SELECT min(due) FROM delivery WHERE connector = ? AND state = 'waiting' AND due < 1e300"
 _NEXT_CONNECTOR = (
@@ -146,16 +149,18 @@ def remove(connection: apsw.Connection, id_: str) -> None:
         connection.execute(statement, (id_,))
 
 
-def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int, octets: int) -> Claimed:
-    """Record an attempt for the deliveries of `connector` that are due, oldest first.
+def claim(
+    connection: apsw.Connection, connector: str, *, now: float, limit: int, octets: int, latest_first: bool
+) -> Claimed:
+    """Record an attempt for the deliveries of `connector` that are due, oldest first or latest message first.
 
-    At most `limit`, and with no more content in memory than `octets`, though always one. What is damaged is put into
-    quarantine on the way.
+    At most `limit`, and no more than `octets` in memory, though always one. What is damaged is put into quarantine on
+    the way.
     """
     due: list[Due] = []
     damaged: list[Damage] = []
     for number, recipients, checksum, attempts, possible_duplicate in list(
-        connection.execute(_DUE, (connector, now, limit))
+        connection.execute(_LATEST if latest_first else _OLDEST, (connector, now, limit))
     ):
         try:
             positions = read_recipients(number, connector, recipients, checksum)
@@ -163,7 +168,7 @@ def claim(connection: apsw.Connection, connector: str, *, now: float, limit: int
         except DamagedRowError as error:
             damaged.append(Damage(message=number, connector=connector, cause=str(error)))
             continue
-        octets -= INLINE_OCTETS if is_file else mail.content.size
+        octets -= octets_in_memory(mail, len(positions)) + is_file * INLINE_OCTETS
         if octets < 0 and due:
             break
         due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate)))

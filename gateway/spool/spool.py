@@ -136,10 +136,12 @@ class Spool:
             if delivery.connector in added.attempted
         )
 
-    async def claim(self, connector: str, *, now: float, limit: int, octets: int) -> Claim:
-        """Record an attempt for deliveries of `connector` that are due, oldest first, and hand them out.
+    async def claim(self, connector: str, *, now: float, limit: int, octets: int, latest_first: bool = False) -> Claim:
+        """Record an attempt for deliveries of `connector` that are due, and hand them out.
 
-        At most `limit`, with at most `octets` of content in memory beyond the first. Raises OSError.
+        Those that are due the longest come first, or those of the latest messages.
+
+        At most `limit`, with at most `octets` in memory beyond the first. Raises OSError.
         """
         corrections = tuple(self._corrections)
         due: list[Due] = []
@@ -147,7 +149,9 @@ class Spool:
         def claim(connection: apsw.Connection) -> operations.Claimed:
             for correct in corrections:
                 correct(connection)
-            claimed = operations.claim(connection, connector, now=now, limit=limit, octets=octets)
+            claimed = operations.claim(
+                connection, connector, now=now, limit=limit, octets=octets, latest_first=latest_first
+            )
             due[:] = claimed.due
             return claimed
 

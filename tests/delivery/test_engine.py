@@ -267,13 +267,15 @@ async def test_failures_that_come_together_count_as_one(rig):
 
 async def test_a_defect_in_an_attempt_costs_neither_the_mail_nor_the_queue(rig):
     class Broken(Notices):
-        def relayed(self, entry):
+        def failed(self, entry, failure):
             raise RuntimeError("a defect")
 
+    rig.connectors["one"].failure = REFUSED
     async with rig.running() as engine:
         await engine.assign(rig.destinations, Broken(hostname="mx.example.org", via=lambda _: ""))
         await engine.accept(fresh(), {"one": (0,)})
         await rig.until(lambda: rig.rows("state, cause") == [("waiting", "RuntimeError('a defect')")])
+        rig.connectors["one"].failure = None
         await engine.assign(rig.destinations, NO_NOTICES)
         await engine.accept(mail := fresh(), {"one": (0,)})
         await rig.until(lambda: mail.envelope.id in rig.connectors["one"].mails)

@@ -5,13 +5,15 @@ import errno
 import os
 
 import pytest
+from msgspec import structs
 
-from gateway.connector import DestinationClosed, RetrySchedule
+from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
 from gateway.delivery import queue as module
+from gateway.envelope import Mail, read_metadata, with_own_trace
 from gateway.spool import INLINE_OCTETS, Spool
 from gateway.spool import spool as spool_module
 from gateway.spool.content_files import ContentFiles
-from gateway.status import MESSAGE_REFUSED
+from gateway.status import DESTINATION_UNREACHABLE, MESSAGE_REFUSED
 from gateway.testing import MemoryConnector
 from tests.delivery.rig import DOWN, NO_NOTICES, Rig, fresh
 
@@ -178,3 +180,69 @@ async def test_a_defect_in_a_claim_does_not_end_the_queue(rig, monkeypatch):
         await engine.accept(fresh(), {"one": (0,), "two": (0,)})
         await rig.settled()
     assert raised
+
+
+async def test_a_multitude_that_always_fails_does_not_hold_back_what_comes_after_it(rig):
+    class Picky(MemoryConnector):
+        async def emit(self, mail):
+            if mail.content.size > 20:
+                raise DOWN
+            return await super().emit(mail)
+
+    rig.connectors["one"] = Picky("one")
+    rig.retries = RetrySchedule(delays_seconds=(3600,), for_ever=True)
+    async with rig.running() as engine:
+        for _ in range(100):
+            await engine.accept(fresh(b"Subject: poison\r\n\r\nx\r\n"), {"one": (0,)})
+        mail = fresh()
+        await engine.accept(mail, {"one": (0,)})
+        await rig.until(lambda: mail.envelope.id in rig.connectors["one"].mails)
+
+
+async def test_a_connector_that_gives_no_ordering_key_costs_the_mail_and_no_place(rig):
+    class Confused(MemoryConnector):
+        confused = False
+
+        def ordering_key(self, mail):
+            if self.confused:
+                raise LookupError(mail.envelope.id)
+            return b"the same"
+
+    one = rig.connectors["one"] = Confused("one")
+    async with rig.running() as engine:
+        await rig.delivered_one(engine, "two")
+        one.confused = True
+        for _ in range(2 * rig.max_in_flight):
+            with pytest.raises(LookupError):
+                await engine.accept(fresh(), {"two": (0,), "one": (0,)})
+        one.confused = False
+        await rig.delivered_one(engine, "one")
+        await rig.delivered_one(engine, "two")
+
+
+@pytest.mark.parametrize("cause", ["no text: \udcff", "a nul: \0", "x" * 10_000_000], ids=["surrogate", "nul", "long"])
+async def test_whatever_a_connector_gives_as_the_cause_is_kept_and_bounded(rig, cause):
+    rig.retries = RetrySchedule(delays_seconds=(0.01,), for_ever=True)
+    rig.connectors["one"].failure = TransientFailure(DESTINATION_UNREACHABLE, "down", cause=cause)
+    async with rig.running() as engine:
+        await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: rig.rows("state, length(CAST(cause AS BLOB)) BETWEEN 8 AND 5000") == [("waiting", 1)])
+        rig.connectors["one"].failure = None
+        await rig.settled()
+
+
+async def test_metadata_and_recipients_count_as_memory_too(rig):
+    rig.max_in_flight = 1000
+    metadata = read_metadata(with_own_trace(b"", ((7, bytes(1024 * 1024)),) * 4), trusted=False)
+    one = rig.connectors["one"]
+    one.hold()
+    async with rig.running(seconds=0.0) as engine:
+        for _ in range(8):
+            mail = fresh()
+            mail = Mail(structs.replace(mail.envelope, metadata=metadata), mail.content)
+            await engine.accept(mail, {"one": (0,)})
+        await rig.until(lambda: one.in_flight >= 4)
+        await engine.accept(fresh(), {"two": (0,)})
+        await rig.until(lambda: rig.connectors["two"].mails)
+        # Sixteen MiB, and the one that passes them.
+        assert one.peak_in_flight <= 5
