@@ -340,6 +340,9 @@ class Session(asyncio.Protocol):
             raise
         finally:
             self._open_room.release()
+        if self._task is not None and self._task.cancelling():
+            # On its way to the disk it could not be stopped any more. The client has been told 421, and comes again.
+            return
         self._connection.answer(*replies)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:
