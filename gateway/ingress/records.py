@@ -108,7 +108,7 @@ def storage_failed(id_: str, error: OSError) -> None:
 
 def mail_not_admitted(cause: str) -> None:
     """From now on mail is refused for the moment, and this line is not repeated until it is accepted again."""
-    _log.warning("mail is refused for now", cause=cause)
+    _log.error("alarm: mail is refused for now", cause=cause)
 
 
 def mail_admitted_again() -> None:

@@ -145,7 +145,7 @@ def test_refusing_and_accepting_again_are_told_once_each(tmp_path, disk, told):
         for _ in range(10):
             reply_to(admission, disk)
     assert [(line["event"], line["log_level"]) for line in told] == [
-        ("mail is refused for now", "warning"),
+        ("alarm: mail is refused for now", "error"),
         ("mail is accepted again", "info"),
     ]
     assert told[0]["cause"] == "52428800 octets more must be free, with the 0 of the mail under way"
@@ -168,7 +168,7 @@ def test_a_file_system_that_fails_is_451_and_told_once_until_it_works(tmp_path, 
     assert {reply_to(admission, disk) for _ in range(5)} == {"451 4.3.0 local error, try again later"}
     disk.error = None
     assert {reply_to(admission, disk) for _ in range(5)} == {""}
-    assert [line["event"] for line in told] == ["mail is refused for now", "mail is accepted again"]
+    assert [line["event"] for line in told] == ["alarm: mail is refused for now", "mail is accepted again"]
     assert told[0]["cause"] == "the spool's file system cannot be asked for free space: Input/output error"
 
 
