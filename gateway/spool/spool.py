@@ -32,7 +32,7 @@ _LATER_SECONDS = 5.0
 _ORPHAN_SECONDS = 3600.0
 
 # A check of the whole database that was quick has nothing to tell.
-_LONG_CHECK_SECONDS = 1.0
+_LONG_CHECK_SECONDS = 0.1
 
 _log = structlog.get_logger("mailsluice.spool")
 
@@ -182,11 +182,11 @@ class Spool:
         try:
             for mail in large:
                 await in_thread(partial(self._store, mail))
-            settled = await self._writer.run(partial(operations.settle, settlement=settlement), patient=True)
+            gone = await self._writer.run(partial(operations.settle, settlement=settlement), patient=True)
         finally:
             self._storing.difference_update(mail.envelope.id for mail in large)
         # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.
-        await self._remove_files(settled.files)
+        await self._remove_files(gone)
 
     async def pause(self, connector: str, now: float, cause: str) -> None:
         """Note that `connector` is to have nothing until an operator says so. Raises OSError."""
