@@ -19,7 +19,6 @@ from gateway.spool import INLINE_OCTETS, NewDelivery, NewMessage, Spool, octets_
 __all__ = ["Engine"]
 
 _POLL_SECONDS = 1.0
-_ORPHANS_SECONDS = 3600.0
 
 
 class Engine:
@@ -30,15 +29,14 @@ class Engine:
         self._queues: dict[str, DeliveryQueue] = {}
         # Those whose destinations a reload has taken away, while their last attempts end.
         self._leaving: set[DeliveryQueue] = set()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Make interrupted attempts again, and begin to deliver. Raises OSError when the spool does not work."""
         interrupted = await self._spool.recover(now())
         if interrupted:
             records.interrupted_attempts(interrupted)
-        loop = asyncio.get_running_loop()
-        self._tasks = (loop.create_task(self._watch()), loop.create_task(self._sweep()))
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def assign(self, destinations: Mapping[str, Destination], notices: Notices) -> None:
         """Deliver to these destinations from now on; attempts that are under way end with those before.
@@ -101,8 +99,8 @@ class Engine:
 
     async def stop(self, *, seconds: float) -> None:
         """Let attempts end for so long. What is not delivered by then is delivered after the next start."""
-        for task in self._tasks:
-            task.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         async with asyncio.TaskGroup() as stopping:
             for queue in (*self._queues.values(), *self._leaving):
                 stopping.create_task(queue.stop(seconds=seconds))
@@ -136,11 +134,3 @@ class Engine:
             except OSError as error:
                 records.spool_failed("", error)
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_ORPHANS_SECONDS)
-            try:
-                await self._spool.remove_orphans()
-            except OSError as error:
-                records.spool_failed("", error)

@@ -89,7 +89,7 @@ def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int
             if not list(inspection.connection.execute(_IS_THERE, (each.id, each.connector, each.state))):
                 continue
             settlement = Settlement(message=each.message, connector=each.connector, state=State.DELIVERED)
-            files += operations.settle(inspection.connection, settlement).files
+            files += operations.settle(inspection.connection, settlement)
             removed += 1
     for id_ in files:
         inspection.remove_content(id_)

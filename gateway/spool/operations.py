@@ -16,7 +16,6 @@ __all__ = [
     "Added",
     "Claimed",
     "Due",
-    "Settled",
     "add",
     "claim",
     "connectors",
@@ -112,16 +111,6 @@ class Claimed(NamedTuple):
     next_due: float | None
 
 
-class Settled(NamedTuple):
-    """The ids of messages that are gone and had content files, and those of the notifications that were added."""
-
-    files: tuple[str, ...]
-    notified: frozenset[str]
-
-
-_NOTHING = Settled((), frozenset())
-
-
 def add(connection: apsw.Connection, message: NewMessage) -> Added:
     """Store a message and its deliveries. Content above INLINE_OCTETS is in its file already."""
     content = message.mail.content
@@ -179,24 +168,28 @@ def claim(
     return Claimed(due, damaged, next_due)
 
 
-def settle(connection: apsw.Connection, settlement: Settlement) -> Settled:
-    """Record what became of an attempt. A second time it changes nothing, and adds no notification again."""
+def settle(connection: apsw.Connection, settlement: Settlement) -> list[str]:
+    """Record what became of an attempt, and give the id of the message where it is gone and had a content file.
+
+    A second time it changes nothing, and adds no notification again.
+    """
     message, connector, state = settlement.message, settlement.connector, settlement.state
     if state is State.DELIVERED:
         keys = [key for (key,) in connection.execute(_DELETE_DELIVERY, (message, connector))]
         if not keys:
-            return _NOTHING
+            return []
         gone = [id_ for (id_,) in connection.execute(_DELETE_MESSAGE, (message,)) if id_]
         _promote(connection, connector, keys[0])
-        return Settled(tuple(gone), _notify(connection, settlement))
+        _notify(connection, settlement)
+        return gone
     due, status, cause = settlement.due, settlement.status, settlement.cause
     values = (state, due, settlement.possible_duplicate, status, cause, message, connector, settlement.attempts)
     connection.execute(_UPDATE, values)
-    if not connection.changes():
-        return _NOTHING
-    if state is not State.WAITING:
-        _set_aside(connection, message, connector, state, cause)
-    return Settled((), _notify(connection, settlement))
+    if connection.changes():
+        if state is not State.WAITING:
+            _set_aside(connection, message, connector, state, cause)
+        _notify(connection, settlement)
+    return []
 
 
 def take_back(connection: apsw.Connection, claimed: Iterable[Due], connector: str, due: float, cause: str) -> None:
@@ -265,9 +258,9 @@ def _read_message(connection: apsw.Connection, number: int, positions: tuple[int
     return mail, octets is None
 
 
-def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[str]:
+def _notify(connection: apsw.Connection, settlement: Settlement) -> None:
     if not settlement.notifications:
-        return frozenset()
+        return
     left: set[int] = set()
     for (recipients,) in connection.execute(_RECIPIENTS, (settlement.message,)):
         try:
@@ -275,12 +268,9 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> frozenset[st
         except msgspec.DecodeError:
             # A damaged row may be for any of them; whoever looks after it tells them.
             left |= {each.recipient for each in settlement.notifications if each.recipient is not None}
-    added = []
     for notification in settlement.notifications:
         if notification.recipient is None or notification.recipient not in left:
             add(connection, notification.message)
-            added.append(notification.message.mail.envelope.id)
-    return frozenset(added)
 
 
 def _set_aside(connection: apsw.Connection, message: int, connector: str, state: State, cause: str) -> None:

@@ -74,11 +74,11 @@ class Spool:
     async def recover(self, now: float) -> int:
         """Let interrupted attempts be made again, and say how many there were.
 
-        Call it once, before anything is claimed. From then on the whole database is checked beside everything else, and
-        what a crash has left is removed. Raises OSError.
+        Call it once, before anything is claimed. From then on, beside everything else, the whole database is checked,
+        and every hour what crashes have left is removed. Raises OSError.
         """
         interrupted = await self._writer.run(lambda connection: operations.put_back_attempted(connection, now))
-        self._upkeep = asyncio.get_running_loop().create_task(self._check())
+        self._upkeep = asyncio.get_running_loop().create_task(self._look_after())
         return interrupted
 
     async def remove_orphans(self, *, older_than_seconds: float = _ORPHAN_SECONDS) -> None:
@@ -91,10 +91,12 @@ class Spool:
         # Files first, then messages: what comes in between is not listed.
         while names := await in_thread(lambda _: next(groups, ())):
             ids = {id_of(name) for name in names}
+            # Looked at before the messages: one that is stored now may be among those when it is looked for later.
+            # The age is by the clock, which may jump; whatever it says, neither is an orphan.
+            storing = frozenset(self._storing)
             known = await self._writer.run(lambda connection, ids=ids: operations.known_ids(connection, ids))  # type: ignore[misc]  # ids is of this round
             for name in names:
-                # The age is by the clock, which may jump; these are not orphans whatever it says.
-                if name not in known and id_of(name) not in self._storing:
+                if name not in known and id_of(name) not in storing:
                     await in_thread(partial(self._discard, name, aside))
                     _log.info("content without a message was removed", file=name, to=str(aside or ""))
 
@@ -225,6 +227,15 @@ class Spool:
         salvage.salvage(self._directory)
         return open_database(self._path)
 
+    async def _look_after(self) -> None:
+        await self._check()
+        while True:
+            try:
+                await self.remove_orphans()
+            except OSError as error:
+                _log.error("what a crash may have left cannot be removed now", cause=str(error))
+            await asyncio.sleep(_ORPHAN_SECONDS)
+
     async def _check(self) -> None:
         begun = time.monotonic()
         try:
@@ -234,7 +245,6 @@ class Spool:
                 await self._writer.run(partial(_report, [apsw.CorruptError(damage)]))
             elif (seconds := time.monotonic() - begun) > _LONG_CHECK_SECONDS:
                 _log.info("the spool's database is intact", seconds=round(seconds, 3))
-            await self.remove_orphans()
         except (OSError, SpoolError, apsw.Error) as error:
             _log.error("the spool was not checked to the end", cause=str(error))
 
