@@ -22,5 +22,10 @@ def check(config: ConfigOption = None) -> None:
     for name, connector in configuration.connectors.items():
         typer.echo(f"connector  {name}: {connector.type.name}, metadata {connector.settings.metadata}")
     for route in configuration.routes:
-        typer.echo(f"route      {', '.join(route.recipients)} to {', '.join(route.connectors)}")
+        bounces = f", notifications via {route.bounce_via}" if route.bounce_via is not None else ""
+        typer.echo(
+            f"route      {', '.join(route.recipients)} to {', '.join(route.connectors)}, {route.accept}{bounces}"
+        )
+    if any(route.accept == "spooled" for route in configuration.routes):
+        typer.echo(f"spool      {configuration.gateway.spool}")
     typer.echo("ok")

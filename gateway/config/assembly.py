@@ -64,6 +64,7 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     found += _recipients_taken_earlier(route_tables)
     found += _unknown_destinations(route_tables, connector_tables)
     found += _both_ways(route_tables)
+    found += _idle_bounces(route_tables)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
         return tuple(found)
@@ -204,6 +205,15 @@ def _both_ways(routes: list[Table]) -> Iterator[Fault]:
                     f'"{name}" is in an earlier route with accept = "{ways[name]}", and a connector gets its mail one '
                     "way; write the same here, or give this route a connector of its own",
                 )
+
+
+def _idle_bounces(routes: list[Table]) -> Iterator[Fault]:
+    for index, table in enumerate(routes):
+        if "bounce_via" in table and table.get("accept", "delivered") == "delivered":
+            yield Fault(
+                ("route", index, "bounce_via"),
+                'is for accept = "spooled", and clients of this route get every refusal themselves; leave it out',
+            )
 
 
 def _unusable_references(connectors: list[ConfiguredConnector | None], tables: list[Table]) -> Iterator[Fault]:

@@ -40,10 +40,21 @@ def test_a_right_configuration_is_summed_up(mailsluice, tmp_path):
         listener   mx: smtp on [::1]:2525
         connector  archive: sample, metadata preserve
         connector  events: sample, metadata flatten
-        route      *@example.org, *@example.net to events
+        route      *@example.org, *@example.net to events, delivered
         ok
         """
     )
+
+
+def test_how_mail_is_accepted_and_where_it_is_spooled_is_part_of_the_sum(mailsluice, tmp_path):
+    spooled = '[gateway]\nspool = "/var/spool/mail-in"\n' + RIGHT + 'accept = "spooled"\nbounce_via = "127.0.0.1:25"\n'
+    outcome = check(mailsluice, tmp_path, spooled)
+    assert outcome.exit_code == 0
+    assert outcome.stdout.splitlines()[-3:] == [
+        "route      *@example.org, *@example.net to events, spooled, notifications via 127.0.0.1:25",
+        "spool      /var/spool/mail-in",
+        "ok",
+    ]
 
 
 def test_the_built_in_configuration_is_right(mailsluice):
