@@ -23,6 +23,7 @@ from tests.servers.kafka import KafkaCluster
 from tests.servers.postfix import Postfix
 from tests.servers.processes import Unavailable, find_program
 from tests.servers.s3 import S3Server
+from tests.servers.smtp_sink import SmtpSink
 
 # A machine under load has slow moments; what must be fast has a test that says so.
 settings.register_profile("mailsluice", deadline=None)
@@ -83,6 +84,13 @@ def postfix() -> Iterator[Callable[..., Postfix]]:
     """Start a Postfix that relays to where the test says: call it with the arguments of `Postfix`."""
     with _starting(Postfix) as start:
         yield start
+
+
+@pytest.fixture
+def smtp_sink() -> Iterator[SmtpSink]:
+    """An SMTP server that keeps what it was told."""
+    with _starting(SmtpSink) as start:
+        yield start()
 
 
 @pytest.fixture

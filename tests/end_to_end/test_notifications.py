@@ -6,23 +6,16 @@ from tests.end_to_end import tables
 from tests.end_to_end.mails import MAIL
 from tests.end_to_end.spools import DELIVERED, drained, id_in, wait_until_listed
 from tests.end_to_end.wire import Wire
-from tests.servers.smtp_sink import SmtpSink
 
 BODY = b"From: ann@example.net\r\nSubject: an invoice\r\n\r\nthe body of it\r\n"
 DEAD = "alarm: dead letter"
 
 
 @pytest.fixture
-def sink():
-    with SmtpSink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def gateway(start_gateway, consumer, sink):
+def gateway(start_gateway, consumer, smtp_sink):
     """Its consumer refuses every mail."""
     consumer.status, consumer.text = 422, "no purchase order in it"
-    return start_gateway(tables.http(consumer.url) + tables.spooled("consumer", bounce_via=sink.address))
+    return start_gateway(tables.http(consumer.url) + tables.spooled("consumer", bounce_via=smtp_sink.address))
 
 
 def send(gateway, *, sender="ann@example.net", mail="", rcpt="", content=BODY):
@@ -43,12 +36,12 @@ def parts(notification):
     return text.get_content(), about_mail, about_recipient, returned
 
 
-def test_the_originator_of_a_refused_mail_is_told_why(gateway, sink):
+def test_the_originator_of_a_refused_mail_is_told_why(gateway, smtp_sink):
     parameters = {"mail": " RET=FULL ENVID=order-7+2B", "rcpt": " NOTIFY=FAILURE,DELAY ORCPT=rfc822;robert@example.com"}
     id_ = send(gateway, **parameters)
     gateway.wait_for(DELIVERED)
     spool = drained(gateway)
-    (notification,) = sink.mails()
+    (notification,) = smtp_sink.mails()
     # RFC 3461 §6.1: nobody is to be told of what becomes of it, and it has no RET.
     assert notification["X-Mail-Args"].split()[0] == "<>"
     assert "RET=" not in notification["X-Mail-Args"]
@@ -70,17 +63,17 @@ def test_the_originator_of_a_refused_mail_is_told_why(gateway, sink):
     assert spool.dead() == {(id_, "consumer")}
 
 
-def test_ret_hdrs_returns_no_body(gateway, sink):
+def test_ret_hdrs_returns_no_body(gateway, smtp_sink):
     send(gateway, mail=" RET=HDRS")
     gateway.wait_for(DELIVERED)
-    (notification,) = sink.mails()
+    (notification,) = smtp_sink.mails()
     *_, returned = parts(notification)
     assert returned.get_content_type() == "text/rfc822-headers"
     assert "Subject: an invoice" in returned.as_string()
     assert "the body of it" not in notification.as_string()
 
 
-def test_nobody_is_told_who_does_not_want_it_or_is_nobody(gateway, sink):
+def test_nobody_is_told_who_does_not_want_it_or_is_nobody(gateway, smtp_sink):
     quiet = {
         send(gateway, rcpt=" NOTIFY=NEVER"),
         send(gateway, rcpt=" NOTIFY=SUCCESS"),
@@ -90,22 +83,22 @@ def test_nobody_is_told_who_does_not_want_it_or_is_nobody(gateway, sink):
     gateway.wait_for(DEAD, count=4)
     spool = drained(gateway)
     assert spool.dead() == {(id_, "consumer") for id_ in (*quiet, loud)}
-    (notification,) = sink.mails()
+    (notification,) = smtp_sink.mails()
     assert loud in parts(notification)[0]
     told = {record["id"]: record["originator_notified"] for record in gateway.records("alarm: dead letter")}
     assert told == dict.fromkeys(quiet, False) | {loud: True}
 
 
-def test_who_asks_is_told_that_all_destinations_have_it(start_gateway, consumer, sink):
+def test_who_asks_is_told_that_all_destinations_have_it(start_gateway, consumer, smtp_sink):
     both = tables.http(consumer.url) + tables.directory()
-    gateway = start_gateway(both + tables.spooled("consumer", "archive", bounce_via=sink.address))
+    gateway = start_gateway(both + tables.spooled("consumer", "archive", bounce_via=smtp_sink.address))
     send(gateway)
     gateway.wait_for(DELIVERED, count=2)
     drained(gateway)
     id_ = send(gateway, mail=" ENVID=seven", rcpt=" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;robert@example.com")
     gateway.wait_for(DELIVERED, count=5)
     drained(gateway)
-    (notification,) = sink.mails()
+    (notification,) = smtp_sink.mails()
     text, about_mail, about_recipient, returned = parts(notification)
     assert about_mail["Original-Envelope-Id"] == "seven"
     assert about_recipient["Original-Recipient"] == "rfc822;robert@example.com"
@@ -115,16 +108,16 @@ def test_who_asks_is_told_that_all_destinations_have_it(start_gateway, consumer,
     assert id_ in text or id_ in notification.as_string()
 
 
-def test_a_notification_survives_the_death_of_the_gateway(gateway, sink):
+def test_a_notification_survives_the_death_of_the_gateway(gateway, smtp_sink):
     """The server that takes it hangs; the gateway is killed; the server goes on."""
-    sink.pause()
+    smtp_sink.pause()
     id_ = send(gateway, content=MAIL.replace(b"\x00\xff", b""))
-    wait_until_listed(gateway, f"bounce:{sink.address}")
+    wait_until_listed(gateway, f"bounce:{smtp_sink.address}")
     gateway.kill()
-    sink.resume()
+    smtp_sink.resume()
     gateway.start()
     drained(gateway)
-    (notification,) = sink.mails()
+    (notification,) = smtp_sink.mails()
     assert id_ in parts(notification)[0]
     # What was refused once is not refused again.
     assert not gateway.records("alarm: dead letter")

@@ -3,8 +3,8 @@
 import email
 import email.message
 import email.policy
+import os
 import shutil
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,9 +16,11 @@ _BACKLOG = "100"
 
 
 class SmtpSink:
-    """Running on entry. It is at the same port, and has what it got, also after `kill()` and `start()`."""
+    """Running on entry."""
 
     def __init__(self) -> None:
+        """Raises `Unavailable` where there is no Postfix."""
+        program = find_program("smtp-sink")
         port = free_port()
         self.address = f"{LOOPBACK}:{port}"
         self._port = port
@@ -28,11 +30,12 @@ class SmtpSink:
         self._mails.mkdir()
         self._directory.chmod(0o755)
         self._mails.chmod(0o777)
-        command: list[str | Path] = [find_program("smtp-sink"), "-u", "nobody", "-d", f"{self._mails}/mail."]
-        self._process = ServerProcess("smtp-sink", [*command, self.address, _BACKLOG], log=self._directory / "log")
+        user = () if os.geteuid() else ("-u", "nobody")
+        command = [program, *user, "-d", f"{self._mails}/mail.", self.address, _BACKLOG]
+        self._process = ServerProcess("smtp-sink", command, log=self._directory / "log")
 
     def __enter__(self) -> Self:
-        self.start()
+        self._process.start(lambda: accepts(self._port), _START_SECONDS)
         return self
 
     def __exit__(
@@ -40,10 +43,6 @@ class SmtpSink:
     ) -> None:
         self._process.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def start(self) -> None:
-        """Start it."""
-        self._process.start(lambda: accepts(self._port), _START_SECONDS)
 
     def pause(self) -> None:
         """Freeze it: connections are accepted and nothing is answered."""
