@@ -1,9 +1,7 @@
 """The spooled mail of one destination: what is due is claimed, attempted, and settled; nothing here waits for another.
 
-Only a window of it is in memory: as many mails as the connector takes at once, and as many again whose settlement is
-on its way to the disk. A destination that fails again and again gets one mail at a time, further and further apart,
-until it takes one: the rest stays in the spool untouched. Those are the first and the last one in turns, for a great
-many mails that it cannot take look like a destination that fails, and are not to hold back what came after them.
+Only a window of it is in memory (`gateway.delivery.window`), and less while the destination fails
+(`gateway.delivery.health`): the rest stays in the spool untouched.
 """
 
 import asyncio
@@ -16,19 +14,15 @@ from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailu
 from gateway.delivery import records
 from gateway.delivery.clock import now
 from gateway.delivery.destination import Destination
+from gateway.delivery.health import Health
 from gateway.delivery.notices import Notices
-from gateway.retries import FOR_EVER
+from gateway.delivery.window import Window
 from gateway.spool import Entry, NewMessage, Notification, Settlement, Spool, State, octets_in_memory
 from gateway.threads import in_thread
 
 __all__ = ["DeliveryQueue"]
 
-_MAXIMUM_OCTETS = 16 * 1024 * 1024
-# So many failures in a row are the destination's, not the mails'.
-_SUSPICIOUS = 8
 _DEFECT_SECONDS = 60.0
-# A mail is left alone for as long as its destination asks; the destination is asked with another one before.
-_LONGEST_HOLD_SECONDS = 3600.0
 _SPOOL_RETRY_SECONDS = 1.0
 _LONGEST_CAUSE = 4096
 
@@ -50,19 +44,13 @@ class DeliveryQueue:
         # Whether those that were under way had their time, too.
         self._stopped = False
         self._paused = False
-        # What of the window is in use: being emitted, not settled yet, octets of content in memory.
-        self._emitting = 0
-        self._unsettled = 0
-        self._octets = 0
+        self._window = Window()
+        self._health = Health(destination.name)
         # Whether the spool may have something due, and when it will have, for all that is known.
         self._backlog = True
         self._next_due: float | None = None
         # Whether that changed since the claim that is under way began, which then does not know of it.
         self._changed = False
-        self._failures = 0
-        # How many trials of a destination that is suspected have failed, the one that made it so among them.
-        self._trials = 0
-        self._hold_until = 0.0
         self._attempts: set[asyncio.Task[None]] = set()
         self._run: asyncio.Task[None] | None = None
 
@@ -73,15 +61,16 @@ class DeliveryQueue:
     def reserve(self, octets: int) -> bool:
         """Take a place for a mail that is about to be spooled and attempted at once; then `begin` or `release`."""
         closed = self._backlog or self._paused or self._stopping
-        if closed or self._free_places() < 1 or self._octets + octets > _MAXIMUM_OCTETS:
+        if closed or self._free_places() < 1 or self._window.free_octets < octets:
             return False
-        self._take(octets)
+        self._window.take(octets)
         return True
 
     def release(self, octets: int) -> None:
         """Give a reserved place back."""
-        self._emitting -= 1
-        self._give_back(octets)
+        self._window.emitted()
+        self._window.settled(octets)
+        self._wake.set()
 
     def begin(self, entry: Entry) -> None:
         """Make the attempt that is recorded, in the place that is reserved for it."""
@@ -101,14 +90,14 @@ class DeliveryQueue:
 
     def ask_again(self) -> None:
         """An operator may have mended the destination: time that it asked for, or was given, is over."""
-        self._hold_until = 0.0
+        self._health.end_rest()
         self.wake()
 
     def pause(self, *, paused: bool) -> None:
         """Claim nothing from now on, or again."""
         if self._paused and not paused:
             records.resumed(self.destination.name)
-            self._failures = self._trials = 0
+            self._health.reset()
             self.wake()
         self._paused = paused
 
@@ -121,7 +110,7 @@ class DeliveryQueue:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # A place that is reserved counts as well: its attempt is being recorded, and begins in a moment.
-                while self._unsettled:
+                while not self._window.is_empty:
                     self._wake.clear()
                     await self._wake.wait()
         self._stopped = True
@@ -149,16 +138,16 @@ class DeliveryQueue:
                     self.destination.name,
                     now=now(),
                     limit=limit,
-                    octets=_MAXIMUM_OCTETS - self._octets,
-                    latest_first=self._trials % 2 == 1,
+                    octets=self._window.free_octets,
+                    latest_first=self._health.tries_the_latest,
                 )
             except OSError as error:
                 records.spool_failed(self.destination.name, error)
-                self._hold(_SPOOL_RETRY_SECONDS)
+                self._health.rest(_SPOOL_RETRY_SECONDS)
                 continue
             except Exception as error:  # noqa: BLE001  # a defect here is not the end of all that waits
                 records.claim_broken(self.destination.name, error)
-                self._hold(_DEFECT_SECONDS)
+                self._health.rest(_DEFECT_SECONDS)
                 continue
             for damage in claim.damaged:
                 records.quarantined(damage.message, damage.connector, damage.cause)
@@ -167,7 +156,7 @@ class DeliveryQueue:
             if self._backlog:
                 self._wake.set()
             for entry in claim.entries:
-                self._take(octets_in_memory(entry.mail, len(entry.recipients)))
+                self._window.take(octets_in_memory(entry.mail, len(entry.recipients)))
                 self.begin(entry)
 
     async def _find_out_whether_paused(self) -> None:
@@ -184,43 +173,23 @@ class DeliveryQueue:
                 return
 
     async def _sleep_until_due(self) -> None:
-        wait: float | None = None
-        if self._hold_until > time.monotonic():
-            wait = self._hold_until - time.monotonic()
-        elif not self._backlog and self._next_due is not None:
+        wait = self._health.rest_seconds or None
+        if wait is None and not self._backlog and self._next_due is not None:
             wait = self._next_due - now()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._wake.wait()
 
+    def _free_places(self) -> int:
+        if self._health.rest_seconds:
+            return 0
+        if self._health.is_suspected:
+            return int(self._window.is_empty)
+        return self._window.free_places(self.destination.max_in_flight)
+
     def _is_worth_a_claim(self, places: int) -> bool:
         # Few large claims take fewer syncs than many small ones; when a place becomes free, this is asked again.
-        return self._backlog and (places >= self._window // 4 or not self._emitting)
-
-    @property
-    def _window(self) -> int:
-        return self.destination.max_in_flight
-
-    def _free_places(self) -> int:
-        if self._hold_until > time.monotonic() or self._octets >= _MAXIMUM_OCTETS:
-            return 0
-        if self._trials:
-            return 0 if self._unsettled else 1
-        return min(self._window - self._emitting, 2 * self._window - self._unsettled)
-
-    def _hold(self, seconds: float) -> None:
-        """Leave the destination alone for so long, at least."""
-        self._hold_until = max(self._hold_until, time.monotonic() + seconds)
-
-    def _take(self, octets: int) -> None:
-        self._emitting += 1
-        self._unsettled += 1
-        self._octets += octets
-
-    def _give_back(self, octets: int) -> None:
-        self._unsettled -= 1
-        self._octets -= octets
-        self._wake.set()
+        return self._backlog and (places >= self.destination.max_in_flight // 4 or not self._window.emitting)
 
     # Attempting
 
@@ -237,32 +206,33 @@ class DeliveryQueue:
                 entry, State.WAITING, due=now() + _DEFECT_SECONDS, possible_duplicate=True, cause=repr(error)
             )
         finally:
-            self._emitting -= 1
+            self._window.emitted()
             self._wake.set()
             entry.mail.content.close()
         try:
             await self._settle(settlement)
         finally:
-            self._give_back(octets)
+            self._window.settled(octets)
+            self._wake.set()
 
     async def _settlement(self, entry: Entry) -> Settlement:
         """Make the attempt, and say what is to be said of it."""
-        started, trials = time.monotonic(), self._trials
+        started, trials = time.monotonic(), self._health.trials
         try:
             receipt = await self.destination.deliver(entry.mail)
         except DestinationClosed as failure:
             await self._close(failure)
             return self._put_off(entry, failure, delay=0.0)
         except TransientFailure as failure:
-            self._suspect(failure, trials)
-            delay = self._delay(entry)
+            self._health.failed(failure, trials)
+            delay = self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
             if delay is None:
                 return await self._dead_letter(entry, failure)
             return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
         except DeliveryFailure as failure:
             return await self._dead_letter(entry, failure)
         records.delivered(entry, receipt, seconds=time.monotonic() - started)
-        self._trust()
+        self._health.succeeded()
         return _settlement(entry, State.DELIVERED, notifications=await self._relayed(entry))
 
     async def _relayed(self, entry: Entry) -> tuple[Notification, ...]:
@@ -308,7 +278,7 @@ class DeliveryQueue:
     async def _dead_letter(self, entry: Entry, failure: DeliveryFailure) -> Settlement:
         # Much of the mail is read, and returned in it.
         notifications = await in_thread(lambda _: self.notices.failed(entry, failure))
-        records.dead_letter(entry, failure, notified=bool(notifications))
+        records.dead_letter(entry, failure, notifications)
         return _settlement(
             entry,
             State.DEAD,
@@ -319,26 +289,6 @@ class DeliveryQueue:
             cause=failure.cause,
             notifications=notifications,
         )
-
-    def _delay(self, entry: Entry) -> float | None:
-        return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
-
-    def _trust(self) -> None:
-        if self._trials:
-            records.trusted(self.destination.name)
-        self._failures = self._trials = 0
-
-    def _suspect(self, failure: TransientFailure, trials: int) -> None:
-        """Count a failure of an attempt that began after so many trials; what failed together counts once."""
-        hold = min(failure.retry_after_seconds, _LONGEST_HOLD_SECONDS)
-        if trials == self._trials:
-            self._failures += 1
-            if self._failures >= _SUSPICIOUS:
-                if not self._trials:
-                    records.suspected(self.destination.name, failure)
-                self._trials += 1
-                hold = max(hold, FOR_EVER.delay_seconds(self._trials, spread=random.random()) or 0.0)  # noqa: S311  # a spread
-        self._hold(hold)
 
     async def _close(self, failure: DestinationClosed) -> None:
         if self._paused:

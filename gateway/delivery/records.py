@@ -3,10 +3,12 @@
 An alarm is a line of level error whose event begins with `alarm:`.
 """
 
+from collections.abc import Sequence
+
 import structlog
 
 from gateway.connector import DeliveryFailure, Receipt
-from gateway.spool import Entry
+from gateway.spool import Entry, Notification
 
 __all__ = [
     "broken",
@@ -20,7 +22,9 @@ __all__ = [
     "quarantined",
     "resumed",
     "spool_failed",
+    "still_paused",
     "suspected",
+    "trusted",
 ]
 
 _log = structlog.get_logger("mailsluice.delivery")
@@ -42,13 +46,13 @@ def put_off(entry: Entry, failure: DeliveryFailure, *, possibly_stored: bool, de
     )
 
 
-def dead_letter(entry: Entry, failure: DeliveryFailure, *, notified: bool) -> None:
-    """There will be no other attempt unless an operator says so."""
+def dead_letter(entry: Entry, failure: DeliveryFailure, notifications: Sequence[Notification]) -> None:
+    """There will be no other attempt unless an operator says so; the notifications tell the originator."""
     _log.error(
         "alarm: dead letter",
         **_which(entry),
         failure=f"{failure.status} {failure.cause}",
-        originator_notified=notified,
+        notifications=[each.message.mail.envelope.id for each in notifications],
     )
 
 

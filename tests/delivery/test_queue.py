@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
 from gateway.delivery import queue as module
+from gateway.delivery import window
 from gateway.envelope import Mail, read_metadata, with_own_trace
 from gateway.spool import INLINE_OCTETS, Spool
 from gateway.spool import spool as spool_module
@@ -70,7 +71,7 @@ async def test_a_queue_with_a_full_window_waits_without_turning(rig, turns):
 
 
 async def test_what_is_in_memory_is_bounded_whatever_the_window(rig, monkeypatch):
-    monkeypatch.setattr(module, "_MAXIMUM_OCTETS", 4 * INLINE_OCTETS)
+    monkeypatch.setattr(window, "_MAXIMUM_OCTETS", 4 * INLINE_OCTETS)
     rig.max_in_flight = 100
     rig.connectors["one"].hold()
     async with rig.running(seconds=0.0) as engine:
