@@ -77,10 +77,14 @@ _DELETE_BY_ID = (
     "DELETE FROM delivery WHERE message = (SELECT number FROM message WHERE id = ?)",
     "DELETE FROM message WHERE id = ?",
 )
-# A clock that was wrong when the delivery was put off must not hold it for longer than any schedule does.
 _PUT_BACK = (
-    "UPDATE delivery SET state = 'waiting', possible_duplicate = 1, due = min(due, ?1) WHERE state = 'attempted'",
-    "UPDATE delivery SET due = ?1 WHERE state = 'waiting' AND due > ?1 + 100000",
+    "UPDATE delivery SET state = 'waiting', possible_duplicate = 1, due = min(due, ?1) WHERE state = 'attempted'"
+)
+# A clock that was ahead when mail was accepted must not hold it at all, nor for longer than any schedule does where it
+# was ahead when the delivery was put off.
+_PUT_RIGHT = (
+    "UPDATE delivery SET due = ?1 WHERE state IN ('waiting', 'behind') AND due > ?1 AND (due > ?1 + 100000"
+    " OR EXISTS (SELECT 1 FROM message WHERE number = delivery.message AND accepted_at > ?1))"
 )
 _AT_ONCE = 500
 
@@ -204,11 +208,10 @@ def quarantine(connection: apsw.Connection, due: Due, connector: str, cause: str
 
 def put_back_attempted(connection: apsw.Connection, now: float) -> int:
     """Let the attempts that a crash interrupted be made again, and say how many there were."""
-    changed = []
-    for statement in _PUT_BACK:
-        connection.execute(statement, (now,))
-        changed.append(connection.changes())
-    return changed[0]
+    connection.execute(_PUT_BACK, (now,))
+    interrupted = connection.changes()
+    connection.execute(_PUT_RIGHT, (now,))
+    return interrupted
 
 
 def pause(connection: apsw.Connection, connector: str, now: float, cause: str) -> None:

@@ -116,6 +116,18 @@ async def test_a_clock_that_jumped_holds_no_delivery_for_longer_than_a_schedule(
         assert len(await claimed(spool, now=now + 100_000)) == 1
 
 
+async def test_mail_that_was_accepted_in_the_future_is_due_now(tmp_path):
+    async with opened(tmp_path) as spool:
+        for _ in range(2):
+            await spool.add(new(ordering_key=b"the same"))
+    now = time.time() - 3600
+    async with opened(tmp_path) as spool:
+        await spool.recover(now)
+        for _ in range(2):
+            (entry,) = await claimed(spool, now=now)
+            await spool.settle(settled(entry))
+
+
 async def test_what_is_said_twice_counts_once(tmp_path):
     """After a failed commit nobody knows whether it was recorded; a message that came later has nothing to fear."""
     async with opened(tmp_path) as spool:
