@@ -85,6 +85,8 @@ def replay(
         fail("with --archive there are --since and --until; everything else is for --dead", status=2)
     if dead and (since or until):
         fail("--since and --until are for --archive; dead letters have --older-than and --newer-than", status=2)
+    if since and until and since > until:
+        fail("--since is a day after --until; no mail was received then", status=2)
     configuration = read_configuration(config)
     if to not in configuration.connectors:
         fail(f'no connector is named "{to}"; there are: {", ".join(sorted(configuration.connectors))}', status=2)

@@ -200,6 +200,10 @@ def test_a_closed_destination_ends_a_replay_which_says_so(folder, consumer):
         (["--to", "copy", "--dead", "--archive", "."], "say what to replay: either --dead or --archive DIR"),
         (["--to", "copy", "--archive", ".", "--remove"], "with --archive there are --since and --until; "),
         (["--to", "copy", "--dead", "--since", "2026-11-21"], "--since and --until are for --archive; "),
+        (
+            ["--to", "copy", "--archive", ".", "--since", "2026-11-22", "--until", "2026-11-21"],
+            "--since is a day after",
+        ),
         (["--to", "copi", "--dead"], 'no connector is named "copi"; there are: archive, copy, flat'),
     ],
 )

@@ -85,8 +85,10 @@ def test_nobody_is_told_who_does_not_want_it_or_is_nobody(gateway, smtp_sink):
     assert spool.dead() == {(id_, "consumer") for id_ in (*quiet, loud)}
     (notification,) = smtp_sink.mails()
     assert loud in parts(notification)[0]
-    told = {record["id"]: record["originator_notified"] for record in gateway.records("alarm: dead letter")}
-    assert told == dict.fromkeys(quiet, False) | {loud: True}
+    told = {record["id"]: record["notifications"] for record in gateway.records("alarm: dead letter")}
+    (sent,) = told.pop(loud)
+    assert told == {id_: [] for id_ in quiet}
+    assert notification["Message-ID"].startswith(f"<{sent}@")
 
 
 def test_who_asks_is_told_that_all_destinations_have_it(start_gateway, consumer, smtp_sink):
