@@ -1,7 +1,7 @@
 """Crash points of the whole gateway: it is killed, or its disk fails, at the n-th call that changes a file.
 
-    python -m tests.torture.crashpoints          # every call of every course; some hours
-    python -m tests.torture.crashpoints --every 7
+    python -m tests.torture.crashpoints          # every call of every course to every destination; many hours
+    python -m tests.torture.crashpoints --every 7 --only kafka
 
 A course is a way that mail can come and be accepted. It begins with the gateway's start, so that its making of the
 directories and the spool is disturbed as well.
@@ -13,19 +13,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import count, islice, product, takewhile
 from pathlib import Path
 from typing import Literal
 
 from tests.torture import spool_crashes
 from tests.torture.clients import Client, Load
+from tests.torture.destinations import DIRECTORY, KINDS, Destination
 from tests.torture.forked import ForkedGateway
 from tests.torture.gateway import SpoolView, configuration, open_leftovers
 from tests.torture.journal import Ending, Journal, read
-from tests.torture.oracle import Route, judge
+from tests.torture.oracle import Route, Verdict, judge
 from tests.torture.shim import Action, Faults
-from tests.torture.sinks import DirectorySink
 from tests.torture.spool_crashes import MEMORY
 from tests.torture.workload import Mail, Mode, Traffic, mails
 
@@ -47,11 +46,6 @@ class Course:
     def __str__(self) -> str:
         return f"{self.mode}, {self.accept}"
 
-    @property
-    def routes(self) -> dict[str, Route]:
-        """All mail goes to one archive."""
-        return {"example.org": Route(("archive",), self.accept)}
-
     def mail(self, name: str, size: int) -> Mail:
         """The mail of this name; two of one name are the same."""
         return next(mails(name, Traffic(modes=(self.mode,), sizes={size: 1})))
@@ -63,23 +57,26 @@ COURSES = tuple(
 
 
 class _Scene:
-    """A gateway with a disk that fails, and beside it, where nothing fails, the journal."""
+    """A gateway with a disk that fails, and beside it, where nothing fails, the journal. All mail goes to one sink."""
 
-    def __init__(self, place: Path, course: Course) -> None:
+    def __init__(self, place: Path, course: Course, destination: Destination) -> None:
         self.disk = place / "disk"
         self.disk.mkdir()
         self.journal_path = place / "journal"
         self.course = course
-        self.sink = DirectorySink(self.disk / "mail")
+        self.name = f"{course} to {destination.name}"
+        self.sink = destination.part(place)
+        self.routes = {"example.org": Route((self.sink.name,), course.accept)}
         self.spool = SpoolView(self.disk / "spool")
-        self.configuration = configuration([self.sink], course.routes)
+        self.configuration = configuration([self.sink], self.routes)
 
-    def judge(self, happening: str, *, orphans: int, left: Iterable[str] = ()) -> None:
-        """Raise AssertionError where a promise was broken."""
+    def judge(self, happening: str, *, orphans: int, kills: Sequence[float] = (), left: Iterable[str] = ()) -> Verdict:
+        """The verdict. Raises AssertionError where a promise was broken; only `kills` explain a duplicate."""
         leftovers = (*self.sink.problems(), *self.spool.leftovers(orphans=orphans), *left)
         delivered = {self.sink.name: self.sink.delivered()}
-        verdict = judge(read(self.journal_path), delivered, self.course.routes, leftovers=leftovers)
-        assert verdict.is_clean, f"{happening}: {verdict}"
+        verdict = judge(read(self.journal_path), delivered, self.routes, faults=kills, leftovers=leftovers)
+        assert verdict.is_clean, f"{self.name}: {happening}: {verdict}"
+        return verdict
 
     def outlast(self, gateway: ForkedGateway, what_was_sent: Iterable[Mail], journal: Journal) -> None:
         """Start the gateway, send, let it deliver, and stop it. It may be killed at any point of this."""
@@ -112,7 +109,7 @@ class _Scene:
             outcomes = client.send(self.course.mail(f"{size}-{at}", size))
             for outcome in outcomes:
                 answered = outcome.ending is Ending.ACKED or 400 <= outcome.code < 500
-                assert answered, f"{self.course}: {action.name} at call {at}: {outcome}\n{gateway.log}"
+                assert answered, f"{self.name}: {action.name} at call {at}: {outcome}\n{gateway.log}"
             self._wait_for_fault_or_rest(gateway, faults)
             happened = faults.faults > 0
             faults.disarm()
@@ -133,32 +130,35 @@ class _Scene:
             outcomes = client.send(self.course.mail(f"{name}-{number}", 10))
             if all(outcome.ending is Ending.ACKED for outcome in outcomes):
                 return
-            assert time.monotonic() < deadline, f"{self.course}: mail is refused though the disk is well: {outcomes}"
+            assert time.monotonic() < deadline, f"{self.name}: mail is refused though the disk is well: {outcomes}"
             time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def _scene(course: Course) -> Iterator[_Scene]:
+def _scene(course: Course, destination: Destination) -> Iterator[_Scene]:
     with tempfile.TemporaryDirectory(prefix="mailsluice-crash-", dir=MEMORY) as place:
-        yield _Scene(Path(place), course)
+        yield _Scene(Path(place), course, destination)
 
 
-def calls(course: Course, *, sizes: Sequence[int] = _SIZES) -> int:
+def calls(course: Course, destination: Destination = DIRECTORY, *, sizes: Sequence[int] = _SIZES) -> int:
     """How many calls a gateway makes that nothing happens to, from its start to its end."""
-    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+    with _scene(course, destination) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
         scene.outlast(gateway, (course.mail(str(size), size) for size in sizes), journal)
         return faults.calls
 
 
-def crash(course: Course, action: Action, at: int, *, sizes: Sequence[int] = _SIZES) -> bool:
-    """End the gateway at its call `at`, start it again, and judge: whether there were so many calls."""
-    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+def crash(
+    course: Course, action: Action, at: int, *, destination: Destination = DIRECTORY, sizes: Sequence[int] = _SIZES
+) -> Verdict | None:
+    """End the gateway at its call `at`, start it again, and judge: the verdict; None if it makes fewer calls."""
+    with _scene(course, destination) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
         faults.arm(action, at=at)
         try:
             scene.outlast(gateway, (course.mail(str(size), size) for size in sizes), journal)
-            happened = faults.faults > 0
+            # It was killed a moment ago: what waits for it has just found out.
+            kills = [time.time()] if faults.faults else []
             faults.disarm()
             gateway.start()
             scene.spool.wait_until_drained(gateway)
@@ -166,16 +166,25 @@ def crash(course: Course, action: Action, at: int, *, sizes: Sequence[int] = _SI
         finally:
             if gateway.running:
                 gateway.kill()
-        scene.judge(f"{course}: {action.name} at call {at}", orphans=len(sizes) if happened else 0)
-        return happened
+        verdict = scene.judge(f"{action.name} at call {at}", orphans=len(sizes) * len(kills), kills=kills)
+        return verdict if kills else None
 
 
-def disturb(course: Course, action: Action, *, sticky: bool, sizes: Iterable[int] = _SIZES, every: int = 1) -> int:
+def disturb(
+    course: Course,
+    action: Action,
+    *,
+    sticky: bool,
+    destination: Destination = DIRECTORY,
+    sizes: Iterable[int] = _SIZES,
+    every: int = 1,
+) -> int:
     """Let the disk fail one running gateway at each call, or every so many, and judge it all: how many calls.
 
     Each mail is accepted or answered 4xx, on the same connection. Once the disk is well again mail is accepted again.
+    No mail comes twice: what could not be noted as delivered is noted later.
     """
-    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+    with _scene(course, destination) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
         gateway.start()
         try:
@@ -190,13 +199,13 @@ def disturb(course: Course, action: Action, *, sticky: bool, sizes: Iterable[int
         finally:
             if gateway.running:
                 gateway.kill()
-        scene.judge(f"{course}: {action.name}{' and on' if sticky else ''}", orphans=calls, left=left)
+        scene.judge(_named(action, sticky=sticky), orphans=calls, left=left)
         return calls
 
 
 def come_at_once(course: Course, *, streams: int, mails_each: int) -> None:
     """Send from many connections, without a fault, and judge."""
-    with _scene(course) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+    with _scene(course, DIRECTORY) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         with ForkedGateway(scene.disk, scene.configuration, faults=faults) as gateway:
             traffic = Traffic(modes=(course.mode,), sizes={4096: 1, 70_000: 1})
             flows = [islice(mails(f"stream{number}", traffic), mails_each) for number in range(streams)]
@@ -204,24 +213,44 @@ def come_at_once(course: Course, *, streams: int, mails_each: int) -> None:
                 load.wait()
             scene.spool.wait_until_drained(gateway)
             assert gateway.stop() == 0
-        scene.judge(f"{course}: at once", orphans=0)
+        scene.judge("at once", orphans=0)
 
 
 def main() -> None:
     """The long form. Raises AssertionError at the first broken promise."""
-    arguments = argparse.ArgumentParser(description="Kill and disturb the spool and the gateway at every call.")
-    arguments.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth call")
-    every = arguments.parse_args().every
+    parser = argparse.ArgumentParser(description="Kill and disturb the spool and the gateway at every call.")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth call")
+    parser.add_argument("--only", choices=("spool", *KINDS), action="append", help="this, not all; may be given again")
+    options = parser.parse_args()
+    chosen = options.only or ("spool", *KINDS)
+    if "spool" in chosen:
+        _meet_every_of_the_spool(options.every)
+    for name, kind in KINDS.items():
+        if name in chosen:
+            with kind.start() as server:
+                _meet_every(kind.on(server), options.every)
+
+
+def _meet_every_of_the_spool(every: int) -> None:
     for action, sticky in spool_crashes.FAULTS:
         lives = spool_crashes.meet_every(action, sticky=sticky, every=every)
-        print(f"spool: {action.name}{' and on' if sticky else ''}: {lives} lives", flush=True)
+        print(f"spool: {_named(action, sticky=sticky)}: {lives} lives", flush=True)
     print(f"spool: {spool_crashes.end_every_recovery()} recoveries in a row", flush=True)
+
+
+def _meet_every(destination: Destination, every: int) -> None:
     for course, action in product(COURSES, (Action.KILL, Action.TORN)):
-        crashes = sum(1 for _ in takewhile(partial(crash, course, action), count(1, every)))
-        print(f"{course}: {action.name}: {crashes} crashes", flush=True)
+        all_verdicts = (crash(course, action, at, destination=destination) for at in count(1, every))
+        duplicates = [verdict.duplicates for verdict in takewhile(bool, all_verdicts)]
+        crashes = f"{len(duplicates)} crashes, {sum(duplicates)} duplicates"
+        print(f"{course} to {destination.name}: {_named(action)}: {crashes}", flush=True)
     for course, action, sticky in product(COURSES, (Action.IO_ERROR, Action.NO_SPACE), (False, True)):
-        calls = disturb(course, action, sticky=sticky, every=every)
-        print(f"{course}: {action.name}{' and on' if sticky else ''}: {calls} calls", flush=True)
+        calls = disturb(course, action, sticky=sticky, destination=destination, every=every)
+        print(f"{course} to {destination.name}: {_named(action, sticky=sticky)}: {calls} calls", flush=True)
+
+
+def _named(action: Action, *, sticky: bool = False) -> str:
+    return f"{action.name}{' and on' if sticky else ''}"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ from tests.torture.shim import Faults, library
 
 _IMPORTED = [
     "connectors.directory",
+    "connectors.http",
+    "connectors.kafka",
+    "connectors.s3",
     "gateway.app",
     "tests.torture.sinks",
     "tests.torture.spool_life",

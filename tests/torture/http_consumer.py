@@ -1,13 +1,13 @@
-"""An HTTP consumer that writes each mail down before it answers: `python -m tests.torture.http_consumer PORT JOURNAL`.
+"""An HTTP consumer that writes each mail down before it answers: `python -m tests.torture.http_consumer PORT FOLDER`.
 
-It takes the connector's `raw` format. A line of the journal is a `tests.torture.journal.Delivered`; it is in the
-kernel's hands before the gateway reads 202, so that it outlives this process, too.
+It takes the connector's `raw` format. What is posted to `/name` goes to the journal `name.journal` of the folder. A
+line of it is a `tests.torture.journal.Delivered`; it is in the kernel's hands before the gateway reads 202, so that it
+outlives this process, too.
 """
 
 import asyncio
 import base64
 import hashlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -23,8 +23,8 @@ from tests.torture.journal import Delivered, metadata_digest
 class Consumer:
     """The ASGI application."""
 
-    def __init__(self, journal: Path) -> None:
-        self._descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     async def __call__(self, scope, receive, send) -> None:
         digest = hashlib.sha256()
@@ -36,7 +36,8 @@ class Consumer:
             if not event.get("more_body"):
                 break
         headers = {name.decode("ascii"): value.decode("ascii") for name, value in scope["headers"]}
-        os.write(self._descriptor, msgspec.json.encode(_delivered(headers, digest.hexdigest())) + b"\n")
+        with (self._folder / f"{scope['path'].strip('/')}.journal").open("ab", buffering=0) as journal:
+            journal.write(msgspec.json.encode(_delivered(headers, digest.hexdigest())) + b"\n")
         await send({"type": "http.response.start", "status": 202, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -58,8 +59,8 @@ def _address(path: str) -> str:
     return unquote(path).strip().partition(" ")[0].removeprefix("<").removesuffix(">")
 
 
-async def _serve(port: int, journal: Path) -> None:
-    config = uvicorn.Config(Consumer(journal), host=LOOPBACK, port=port, log_level="warning", lifespan="off")
+async def _serve(port: int, folder: Path) -> None:
+    config = uvicorn.Config(Consumer(folder), host=LOOPBACK, port=port, log_level="warning", lifespan="off")
     await uvicorn.Server(config).serve()
 
 

@@ -8,6 +8,7 @@ import hashlib
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -79,9 +80,10 @@ class HttpSink:
 
     def __init__(self, folder: Path, *, name: str = "consumer") -> None:
         self.name = name
-        self._journal = folder / f"{name}.journal"
+        self._folder = folder
+        self._path = name
         self._port = free_port()
-        command = ["-m", "tests.torture.http_consumer", str(self._port), str(self._journal)]
+        command = ["-m", "tests.torture.http_consumer", str(self._port), str(folder)]
         self.process = ServerProcess(
             "HTTP consumer",
             [sys.executable, *command],
@@ -102,14 +104,21 @@ class HttpSink:
         """Start it, also after `process.kill()`: at the same port, with the same journal."""
         self.process.start(lambda: accepts(self._port), _START_SECONDS)
 
+    def part(self, path: str) -> Self:
+        """The same consumer at this path, as a sink that knows of no other; it runs for as long as this one."""
+        part = copy(self)
+        part._path = path
+        return part
+
     def table(self) -> str:
-        url = f"http://{LOOPBACK}:{self._port}/mail"
+        url = f"http://{LOOPBACK}:{self._port}/{self._path}"
         return tables.http(url, "header_max_bytes = 65536", name=self.name)
 
     def delivered(self) -> list[Delivered]:
-        if not self._journal.exists():
+        journal = self._folder / f"{self._path}.journal"
+        if not journal.exists():
             return []
-        lines = b",".join(self._journal.read_bytes().splitlines())
+        lines = b",".join(journal.read_bytes().splitlines())
         return msgspec.json.decode(b"[" + lines + b"]", type=list[Delivered])
 
     def problems(self) -> list[str]:
@@ -124,9 +133,16 @@ class S3Sink:
         self._server = server
         self._bucket = server.create_bucket()
         self._client = server.client(max_pool_connections=_S3_THREADS)
+        self._prefix = ""
+
+    def part(self, prefix: str) -> Self:
+        """The same bucket below this prefix, as a sink that knows of no other."""
+        part = copy(self)
+        part._prefix = f"{prefix}/"
+        return part
 
     def table(self) -> str:
-        return tables.s3(self._server, self._bucket, name=self.name)
+        return tables.s3(self._server, self._bucket, f'prefix = "{self._prefix}"', name=self.name)
 
     def delivered(self) -> list[Delivered]:
         envelopes = [key for key in self._keys() if key.endswith(".json")]
@@ -135,11 +151,11 @@ class S3Sink:
 
     def problems(self) -> list[str]:
         """Uploads in parts that nobody completed or aborted."""
-        uploads = self._client.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ())
+        uploads = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix).get("Uploads", ())
         return [f"{self.name}: an upload of {upload['Key']} is unfinished" for upload in uploads]
 
     def _keys(self) -> Iterable[str]:
-        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket):
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix):
             for item in page.get("Contents", ()):
                 yield item["Key"]
 
