@@ -43,13 +43,8 @@ class Destination:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether spooled mails of one ordering key come one after another."""
-        return self._ordered is not None
-
     def ordering_key(self, mail: Mail) -> bytes | None:
-        """The key in whose order a spooled mail stands."""
+        """The key in whose order a spooled mail stands: those of one key come one after another."""
         return self._ordered.ordering_key(mail) if self._ordered is not None else None
 
     async def retire(self, *, seconds: float) -> None:

@@ -210,7 +210,7 @@ class DeliveryQueue:
             self._wake.set()
             entry.mail.content.close()
         try:
-            await self._settle(settlement)
+            await self._settle(settlement, is_ordered=entry.is_ordered)
         finally:
             self._window.settled(octets)
             self._wake.set()
@@ -241,11 +241,11 @@ class DeliveryQueue:
         # One for each recipient.
         return await in_thread(lambda _: self.notices.relayed(entry))
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def _settle(self, settlement: Settlement, *, is_ordered: bool) -> None:
         """Say it to the spool until it has heard: what was delivered is not delivered again because a disk was full."""
         while True:
             try:
-                await self._spool.settle(settlement)
+                await self._spool.settle(settlement, patient=not is_ordered)
             except OSError as error:
                 records.spool_failed(self.destination.name, error)
                 if self._stopping:
@@ -257,7 +257,7 @@ class DeliveryQueue:
         if settlement.state is State.WAITING:
             self._next_due = min(filter(None, (self._next_due, settlement.due)))
             self._changed = True
-        if self.destination.is_ordered:
+        if is_ordered:
             # Another may have waited behind this one.
             self._backlog = self._changed = True
         for notification in settlement.notifications:

@@ -71,7 +71,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     `mail` has the recipients of this delivery only, which stand at `recipients` in the envelope of the message. Where
     `mail.content` is a file, it is for the caller to close. `attempts` counts this one.
-    `possible_duplicate` says that an earlier one may have delivered the mail.
+    `possible_duplicate` says that an earlier one may have delivered the mail, and `is_ordered` that others may wait
+    behind it: it has an ordering key.
     """
 
     message: int
@@ -80,6 +81,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     recipients: tuple[int, ...]
     attempts: int
     possible_duplicate: bool = False
+    is_ordered: bool = False
 
 
 class Damage(Struct, frozen=True, kw_only=True):

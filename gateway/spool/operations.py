@@ -36,8 +36,8 @@ _INSERT_DELIVERY = (
 )
 _HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
 _DUE = (
-    "SELECT message, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate FROM delivery"
-    " WHERE {} = ? AND state = 'waiting' AND due <= ? ORDER BY {} LIMIT ?"
+    "SELECT message, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate,"
+    " ordering_key IS NOT NULL FROM delivery WHERE {} = ? AND state = 'waiting' AND due <= ? ORDER BY {} LIMIT ?"
 )
 _OLDEST = _DUE.format("connector", "due, message")
 # With the sign the table is read from its end, where they are; the index would have all that is due sorted.
@@ -105,6 +105,7 @@ class Due(NamedTuple):
     is_file: bool
     attempts: int
     possible_duplicate: bool
+    is_ordered: bool
 
 
 class Claimed(NamedTuple):
@@ -152,7 +153,7 @@ def claim(
     """
     due: list[Due] = []
     damaged: list[Damage] = []
-    for number, recipients, checksum, attempts, possible_duplicate in list(
+    for number, recipients, checksum, attempts, possible_duplicate, is_ordered in list(
         connection.execute(_LATEST if latest_first else _OLDEST, (connector, now, limit))
     ):
         try:
@@ -164,7 +165,7 @@ def claim(
         octets -= octets_in_memory(mail, len(positions)) + is_file * INLINE_OCTETS
         if octets < 0 and due:
             break
-        due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate)))
+        due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate), bool(is_ordered)))
     connection.executemany(_ATTEMPT, [(each.message, connector) for each in due])
     for damage in damaged:
         _set_aside(connection, damage.message, connector, State.QUARANTINED, damage.cause)

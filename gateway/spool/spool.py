@@ -133,6 +133,7 @@ class Spool:
                 mail=Mail(mail.envelope, content).for_recipients(delivery.recipients),
                 recipients=delivery.recipients,
                 attempts=1,
+                is_ordered=delivery.ordering_key is not None,
             )
             for delivery in message.deliveries
             if delivery.connector in added.attempted
@@ -177,14 +178,17 @@ class Spool:
                 entries.append(_entry(each, connector, mail))
         return Claim(entries=tuple(entries), damaged=tuple(damaged), next_due=next_due)
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Record what became of an attempt. Raises OSError: then it may have been recorded, and is to be said again."""
+    async def settle(self, settlement: Settlement, *, patient: bool = True) -> None:
+        """Record what became of an attempt. Raises OSError: then it may have been recorded, and is to be said again.
+
+        One that is `patient` waits a little for others to be recorded with.
+        """
         large = [mail for mail in (each.message.mail for each in settlement.notifications) if _is_large(mail)]
         self._storing.update(mail.envelope.id for mail in large)
         try:
             for mail in large:
                 await in_thread(partial(self._store, mail))
-            gone = await self._writer.run(partial(operations.settle, settlement=settlement), patient=True)
+            gone = await self._writer.run(partial(operations.settle, settlement=settlement), patient=patient)
         finally:
             self._storing.difference_update(mail.envelope.id for mail in large)
         # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.
@@ -313,4 +317,5 @@ def _entry(due: Due, connector: str, mail: Mail) -> Entry:
         recipients=due.recipients,
         attempts=due.attempts,
         possible_duplicate=due.possible_duplicate,
+        is_ordered=due.is_ordered,
     )

@@ -9,6 +9,7 @@ from msgspec import structs
 from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
 from gateway.delivery import Notices
 from gateway.envelope import Mail
+from gateway.spool import writer
 from gateway.status import DESTINATION_UNREACHABLE, MESSAGE_REFUSED
 from gateway.testing import MemoryConnector
 from tests.delivery.rig import DOWN, NO_NOTICES, REFUSED, Rig, fresh
@@ -199,6 +200,15 @@ async def test_mails_of_one_key_come_in_order_also_when_the_first_fails(rig):
         await rig.settled()
     assert list(ordered.mails) == [mail.envelope.id for mail in mails]
     assert ordered.peak_in_flight == 1
+
+
+async def test_nobody_waits_behind_another_until_it_is_worth_a_commit(rig, monkeypatch):
+    monkeypatch.setattr(writer, "_PATIENCE_SECONDS", 60.0)
+    rig.connectors["one"] = Ordered("one")
+    async with rig.running() as engine:
+        for _ in range(5):
+            await engine.accept(fresh(), {"one": (0,)})
+        await rig.until(lambda: len(rig.connectors["one"].mails) == 5)
 
 
 async def test_a_dead_letter_does_not_hold_back_its_key(rig):

@@ -88,7 +88,7 @@ WRONG_BUILDS = (
         name="settled before the receipt",
         path="gateway/delivery/queue.py",
         old="            receipt = await self.destination.deliver(entry.mail)\n",
-        new="            await self._settle(_settlement(entry, State.DELIVERED))\n"
+        new="            await self._settle(_settlement(entry, State.DELIVERED), is_ordered=False)\n"
         "            receipt = await self.destination.deliver(entry.mail)\n",
         checks=(_DISTURB,),
     ),
