@@ -33,8 +33,9 @@ def test_a_consumer_that_is_down_gets_its_mail_when_it_is_up_though_the_gateway_
         ]
         gateway.wait_for(PUT_OFF, count=2)
         gateway.kill()
-        gateway.start()
+        # First the consumer: a failure that the kill kept out of the spool is tried again at once, and then in minutes.
         consumer.start()
+        gateway.start()
         drained(gateway)
         # Five seconds after the first attempt, as the schedule says, and with no help; once, for nothing is unknown.
         assert sorted(mail.mail_id for mail in consumer.delivered()) == sorted(accepted)
