@@ -150,7 +150,7 @@ def retry(
             selection = structs.replace(selection, states=states)
         retried = left = refused = 0
         with working(None if recipient else inspection.count(selection), "Retrying") as progress:
-            for some in intervention.retry(inspection, inspection.deliveries(selection), now=time.time()):
+            for some in intervention.retry(inspection, inspection.deliveries(selection)):
                 retried += some.retried
                 left += some.left
                 refused += len(some.refused)

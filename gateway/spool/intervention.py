@@ -18,11 +18,11 @@ __all__ = ["Retried", "remove", "resume", "retry"]
 
 _AT_ONCE = 200
 _RETRIABLE = (State.DEAD, State.WAITING, State.QUARANTINED)
-# Due as if there had been no attempt: in its old place, and whatever the clock of the gateway's process says.
+# Due since ever: whatever the clock of the gateway's process says.
 _RETRY = (
-    "UPDATE delivery SET state = 'waiting', due = min(?1, ?2), attempts = 0"
-    " WHERE message = ?3 AND connector = ?4 AND state = ?5"
-    " AND EXISTS (SELECT 1 FROM message WHERE number = ?3 AND id = ?6)"
+    "UPDATE delivery SET state = 'waiting', due = 0, attempts = 0"
+    " WHERE message = ?1 AND connector = ?2 AND state = ?3"
+    " AND EXISTS (SELECT 1 FROM message WHERE number = ?1 AND id = ?4)"
 )
 _IS_THERE = (
     "SELECT 1 FROM delivery d JOIN message m ON m.number = d.message WHERE m.id = ? AND d.connector = ? AND d.state = ?"
@@ -41,7 +41,7 @@ class Retried(Struct, frozen=True, kw_only=True):
     refused: tuple[tuple[SpooledDelivery, str], ...] = ()
 
 
-def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery], *, now: float) -> Iterator[Retried]:
+def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> Iterator[Retried]:
     """Let deliveries be tried again at once, from the beginning of their schedules; says so after each few hundred.
 
     Dead letters and waiting deliveries are. One in quarantine is when all of its mail is as it was stored. Raises
@@ -59,9 +59,7 @@ def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery], *, now:
         retried = 0
         with _transaction(inspection):
             for each in wanted:
-                inspection.connection.execute(
-                    _RETRY, (now, each.accepted_at, each.message, each.connector, each.state, each.id)
-                )
+                inspection.connection.execute(_RETRY, (each.message, each.connector, each.state, each.id))
                 retried += inspection.connection.changes()
         yield Retried(retried=retried, left=len(some) - retried - len(refused), refused=tuple(refused))
 

@@ -29,12 +29,12 @@ def settled(folder, **settlement):
     asyncio.run(run())
 
 
-def claimed(folder, connector):
+def claimed(folder, connector, now=None):
     """What the owner would deliver now: ids, attempts, possible duplicates."""
 
     async def run():
         spool = Spool.open(folder)
-        claim = await spool.claim(connector, now=time.time(), limit=100, octets=1 << 30)
+        claim = await spool.claim(connector, now=now if now is not None else time.time(), limit=100, octets=1 << 30)
         for entry in claim.entries:
             entry.mail.content.close()
         await spool.close()
@@ -52,7 +52,7 @@ def test_dead_letters_and_what_waits_are_due_at_once_with_all_attempts_before_th
     )
     assert claimed(folder, "a") == []
     with Inspection(folder) as spool:
-        (outcome,) = retry(spool, spool.deliveries(Selection()), now=time.time())
+        (outcome,) = retry(spool, spool.deliveries(Selection()))
     assert (outcome.retried, outcome.left, outcome.refused) == (2, 0, ())
     assert claimed(folder, "a") == [(waiting.envelope.id, 1, False), (dead.envelope.id, 1, True)]
 
@@ -65,7 +65,7 @@ def test_what_is_under_way_or_behind_another_is_left_alone(folder):
     )
     with Inspection(folder) as spool:
         before = [each for each in spool.deliveries(Selection()) if each.state != "waiting"]
-        (outcome,) = retry(spool, before, now=time.time())
+        (outcome,) = retry(spool, before)
         assert (outcome.retried, outcome.left) == (0, 2)
         assert [each for each in spool.deliveries(Selection()) if each.state != "waiting"] == before
 
@@ -75,9 +75,9 @@ def test_what_was_changed_since_it_was_listed_is_left_alone(folder):
     with Inspection(folder) as spool:
         gone, attempted = spool.deliveries(Selection())
         settled(folder, message=gone.message, connector="a", state=State.DELIVERED)
-        list(retry(spool, (attempted,), now=time.time()))
+        list(retry(spool, (attempted,)))
         assert len(claimed(folder, "a")) == 1
-        (outcome,) = retry(spool, (gone, attempted), now=time.time())
+        (outcome,) = retry(spool, (gone, attempted))
         assert (outcome.retried, outcome.left) == (0, 2)
         assert remove(spool, (gone, attempted)) == 0
         assert [each.state for each in spool.deliveries(Selection())] == ["attempted"]
@@ -88,25 +88,25 @@ def test_what_is_in_quarantine_comes_back_only_when_it_is_as_it_was_stored(folde
     fill(folder, *(Spooled(mail=mail, states={"a": State.QUARANTINED}) for mail in mails))
     (folder / "content" / mails[1].envelope.id).write_bytes(b"zeros")
     with Inspection(folder) as spool:
-        (outcome,) = retry(spool, spool.deliveries(Selection()), now=time.time())
+        (outcome,) = retry(spool, spool.deliveries(Selection()))
     ((refused, reason),) = outcome.refused
     assert (outcome.retried, outcome.left, refused.id) == (1, 0, mails[1].envelope.id)
     assert reason == "the content is not the one that was stored: its SHA-256 differs"
     assert claimed(folder, "a") == [(mails[0].envelope.id, 1, False)]
 
 
-def test_a_retried_delivery_is_due_for_a_gateway_whose_clock_is_behind(folder):
+def test_a_retried_delivery_is_due_for_a_gateway_whatever_its_clock_says(folder):
     fill(folder, Spooled(mail=plain_mail(), states={"a": State.DEAD}, age_seconds=60))
     with Inspection(folder) as spool:
-        list(retry(spool, spool.deliveries(Selection()), now=time.time() + 86400))
-    assert len(claimed(folder, "a")) == 1
+        list(retry(spool, spool.deliveries(Selection())))
+    assert len(claimed(folder, "a", now=0.0)) == 1
 
 
 def test_many_are_told_of_in_steps(folder, monkeypatch):
     monkeypatch.setattr("gateway.spool.intervention._AT_ONCE", 2)
     fill(folder, *(Spooled(mail=plain_mail(), states={"a": State.DEAD}) for _ in range(5)))
     with Inspection(folder) as spool:
-        assert [each.retried for each in retry(spool, spool.deliveries(Selection()), now=time.time())] == [2, 2, 1]
+        assert [each.retried for each in retry(spool, spool.deliveries(Selection()))] == [2, 2, 1]
 
 
 def test_paused_connectors_are_resumed_once(folder):
@@ -145,5 +145,5 @@ def test_a_full_disk_is_said_and_changes_nothing(folder):
         # Their checksums are those of the first.
         known = [structs.replace(each, problem="") for each in known]
         with pytest.raises(SpoolError, match="there is no space left"):
-            list(retry(spool, known, now=time.time()))
+            list(retry(spool, known))
         assert not spool.connection.in_transaction
