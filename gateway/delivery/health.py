@@ -1,8 +1,8 @@
 """How a destination fares: whether mails fail or the destination does, and how long it is left alone.
 
 A destination that fails again and again is tried with one mail at a time, further and further apart, until it takes
-one. Those are the first and the last that are due in turns, for a great many mails that it cannot take look like a
-destination that fails, and are not to hold back what came after them.
+one or refuses it for good. Those are the first and the last that are due in turns, for a great many mails that it
+cannot take look like a destination that fails, and are not to hold back what came after them.
 """
 
 import random
@@ -58,7 +58,7 @@ class Health:
         self._failures = self.trials = 0
 
     def succeeded(self) -> None:
-        """It has taken a mail."""
+        """It has judged a mail, whether it took or refused it."""
         if self.is_suspected:
             records.trusted(self._name)
         self.reset()

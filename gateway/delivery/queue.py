@@ -230,6 +230,8 @@ class DeliveryQueue:
                 return await self._dead_letter(entry, failure)
             return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
         except DeliveryFailure as failure:
+            # It refuses the mail: so it is there, and works.
+            self._health.succeeded()
             return await self._dead_letter(entry, failure)
         records.delivered(entry, receipt, seconds=time.monotonic() - started)
         self._health.succeeded()

@@ -7,7 +7,7 @@ import os
 import pytest
 from msgspec import structs
 
-from gateway.connector import DestinationClosed, RetrySchedule, TransientFailure
+from gateway.connector import DestinationClosed, PermanentFailure, RetrySchedule, TransientFailure
 from gateway.delivery import queue as module
 from gateway.delivery import window
 from gateway.envelope import Mail, read_metadata, with_own_trace
@@ -198,6 +198,19 @@ async def test_a_multitude_that_always_fails_does_not_hold_back_what_comes_after
         mail = fresh()
         await engine.accept(mail, {"one": (0,)})
         await rig.until(lambda: mail.envelope.id in rig.connectors["one"].mails)
+
+
+async def test_a_destination_that_refuses_mail_for_good_is_not_suspected_any_more(rig):
+    one = rig.connectors["one"]
+    one.failure = DOWN
+    async with rig.running() as engine:
+        for _ in range(20):
+            await engine.accept(fresh(), {"one": (0,)})
+        health = engine._queues["one"]._health
+        await rig.until(lambda: health.is_suspected)
+        one.failure = PermanentFailure(MESSAGE_REFUSED, "no")
+        await rig.until(lambda: {state for (state,) in rig.rows("state")} == {"dead"})
+        assert not health.is_suspected
 
 
 async def test_a_connector_that_gives_no_ordering_key_costs_the_mail_and_no_place(rig):
