@@ -30,7 +30,7 @@ def test_only_its_user_may_read_what_it_keeps(archiving):
         for path in (root, *root.rglob("*")):
             assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
     assert len(list((archiving.folder / "mail").rglob("*.*"))) == 3
-    assert not list((archiving.folder / "spool").iterdir())
+    assert not list((archiving.folder / "spool/content").iterdir())
 
 
 def test_a_mail_is_one_line_with_the_id_of_its_reply(archiving):
