@@ -70,9 +70,11 @@ LEAST = {
 
 
 async def checked(spool):
-    """After the check of the whole database has come to its end."""
+    """After the check of the whole database, by itself: what `recover` begins has no end that could be waited for."""
     await spool.recover(time.time())
-    await spool._upkeep
+    spool._upkeep.cancel()
+    await asyncio.wait([spool._upkeep])
+    await spool._check()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
