@@ -22,7 +22,6 @@ from gateway.cli.spool_selection import fail
 from gateway.cli.terminal import printable
 from gateway.codec import CodecError
 from gateway.config import ConfiguredConnector
-from gateway.spool.content_files import is_intact
 from gateway.spool.inspection import DamagedRowError, Inspection, Selection, SpooledDelivery
 from gateway.threads import in_thread
 
@@ -157,7 +156,7 @@ def archive_at(path: Path) -> ConfiguredConnector:
 def _verified(marker: Path) -> Reemission:
     mail = archive.read(marker)
     stored = mail.envelope.message.flattened or mail.envelope.message
-    if is_intact(mail.content, stored.sha256):
+    if mail.content.sha256() == stored.sha256:
         return Reemission(id=mail.envelope.id, mail=mail)
     mail.content.close()
     return Reemission(id=marker.stem, problem="the content was changed: its SHA-256 is not the envelope's")

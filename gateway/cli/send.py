@@ -174,7 +174,8 @@ def send(
 
     from gateway.cli import send_options as options
     from gateway.cli.mail_file import MailFileError
-    from gateway.cli.send_session import Refused, Submission, printable, submit
+    from gateway.cli.send_session import Refused, Submission, submit
+    from gateway.cli.terminal import printable
     from gateway.relay.wire import ConnectionFailed
     from gateway.smtp import LMTP, SMTP
     from gateway.smtp.client import ClientConnection

@@ -11,13 +11,14 @@ from msgspec import structs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn, TransferSpeedColumn
 
+from gateway.cli.terminal import printable
 from gateway.relay.wire import Wire, connected
 from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import Concluded, Conclusion, MailConcluded, RecipientOutcome, ReplyReceived
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingContent, OutgoingMail
 from gateway.sockets import TcpBind, UnixBind
 
-__all__ = ["Login", "Refused", "Submission", "Tls", "printable", "submit"]
+__all__ = ["Login", "Refused", "Submission", "Tls", "submit"]
 
 _LARGE_OCTETS = 4 * 1024 * 1024
 
@@ -120,13 +121,6 @@ def _lines(event: ReplyReceived) -> Iterator[str]:
     for number, line in enumerate(reply.lines, 1):
         separator = " " if number == len(reply.lines) else "-"
         yield printable(f"{event.command}: {reply.code}{separator}{status}{line}")
-
-
-def printable(text: str) -> str:
-    """The text without what the terminal would obey, or could not show: servers say anything."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return shown.encode(encoding, "replace").decode(encoding)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Small content is one bytes object. Larger content is an unnamed file, so that a 
 have positions of their own. Nothing here parses: content is octets.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -107,6 +108,13 @@ class Content:
             position += len(block)
             size -= len(block)
         return b"".join(blocks)
+
+    def sha256(self) -> str:
+        """The SHA-256 of the octets in hexadecimal; of large content that is work for a thread."""
+        digest = hashlib.sha256()
+        for block in self.blocks():
+            digest.update(block)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Give the file back to the system. Readers that are still open fail from now on."""

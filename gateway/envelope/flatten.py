@@ -5,7 +5,6 @@ top to bottom in the order of the BMTD commands, this gateway's own first; other
 discarded. What happened to each container stands in the disposition. The content's own octets are never rewritten.
 """
 
-import hashlib
 from collections.abc import Iterable
 
 from msgspec import structs
@@ -56,7 +55,7 @@ def flatten(mail: Mail) -> Mail:
         envelope.message,
         headers=headers,
         headers_complete=headers_complete,
-        flattened=Flattened(size=content.size, sha256=_sha256(content)),
+        flattened=Flattened(size=content.size, sha256=content.sha256()),
     )
     metadata = Metadata(
         disposition=tuple(
@@ -93,10 +92,3 @@ def _return_path(envelope: Envelope) -> bytes:
 
 def _disposition(container: Container, action: Action) -> Disposition:
     return Disposition(index=container.index, type=container.type, size=len(container.data), action=action)
-
-
-def _sha256(content: Content) -> str:
-    digest = hashlib.sha256()
-    for block in content.blocks():
-        digest.update(block)
-    return digest.hexdigest()

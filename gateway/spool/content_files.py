@@ -4,7 +4,6 @@ A file gets its name before its row is committed, and loses it after the row is 
 a crash.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -17,7 +16,7 @@ from gateway.envelope import Content
 from gateway.envelope.ulid import PATTERN
 from gateway.spool.directories import make_directory, sync_directory
 
-__all__ = ["INLINE_OCTETS", "ContentFiles", "id_of", "is_intact"]
+__all__ = ["INLINE_OCTETS", "ContentFiles", "id_of"]
 
 INLINE_OCTETS = 64 * 1024
 
@@ -77,14 +76,6 @@ class ContentFiles:
         if not _NAME.fullmatch(id_):
             raise OSError(f"{id_!r} is no id of a message")
         return self.directory / id_
-
-
-def is_intact(content: Content, sha256: str) -> bool:
-    """Whether the octets are those that were received."""
-    digest = hashlib.sha256()
-    for block in content.blocks():
-        digest.update(block)
-    return digest.hexdigest() == sha256
 
 
 def id_of(name: str) -> str:

@@ -20,11 +20,10 @@ from msgspec import Struct
 from gateway.address import Address
 from gateway.envelope import Content, Envelope, Mail, TransactionEnvelope
 from gateway.envelope.ulid import PATTERN
-from gateway.spool.content_files import is_intact
 from gateway.spool.database import connect
 from gateway.spool.entry import State
 from gateway.spool.lock import SpoolError
-from gateway.spool.rows import DamagedRowError, read_envelope, read_recipients, text
+from gateway.spool.rows import DamagedRowError, check_content, read_envelope, read_recipients, text
 
 __all__ = ["DamagedRowError", "Inspection", "Paused", "Selection", "SpooledDelivery", "SpooledMessage"]
 
@@ -190,13 +189,13 @@ class Inspection:
         if content is None:
             return None
         try:
-            intact = is_intact(content, message.envelope.message.sha256)
+            check_content(content, message.envelope.message.sha256)
         except OSError as error:
             content.close()
             raise DamagedRowError(f"the content cannot be read: {error.strerror or error}") from error
-        if not intact:
+        except DamagedRowError:
             content.close()
-            raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
+            raise
         return Mail(message.envelope, content)
 
     def ids(self, beginning: str) -> tuple[str, ...]:

@@ -8,9 +8,17 @@ import apsw
 import msgspec
 
 from gateway.envelope import Content, Mail
-from gateway.spool.content_files import INLINE_OCTETS, is_intact
+from gateway.spool.content_files import INLINE_OCTETS
 from gateway.spool.entry import Damage, NewMessage, Settlement, State, octets_in_memory
-from gateway.spool.rows import DamagedRowError, delivery_row, message_row, read_envelope, read_recipients, text
+from gateway.spool.rows import (
+    DamagedRowError,
+    check_content,
+    delivery_row,
+    message_row,
+    read_envelope,
+    read_recipients,
+    text,
+)
 
 __all__ = [
     "Added",
@@ -257,8 +265,8 @@ def _read_message(connection: apsw.Connection, number: int, positions: tuple[int
         raise DamagedRowError("the content is not the one that was stored: it is no octets")
     content = Content(octets if octets is not None else b"")
     mail = Mail(read_envelope(text(id_), envelope, checksum), content).for_recipients(positions)
-    if octets is not None and not is_intact(content, mail.envelope.message.sha256):
-        raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
+    if octets is not None:
+        check_content(content, mail.envelope.message.sha256)
     return mail, octets is None
 
 

@@ -10,10 +10,18 @@ from typing import Any
 import msgspec
 
 from gateway.codec import CodecError, json_v1
-from gateway.envelope import Envelope
+from gateway.envelope import Content, Envelope
 from gateway.spool.entry import NewDelivery, NewMessage
 
-__all__ = ["DamagedRowError", "delivery_row", "message_row", "read_envelope", "read_recipients", "text"]
+__all__ = [
+    "DamagedRowError",
+    "check_content",
+    "delivery_row",
+    "message_row",
+    "read_envelope",
+    "read_recipients",
+    "text",
+]
 
 
 class DamagedRowError(Exception):
@@ -57,6 +65,12 @@ def read_recipients(number: int, connector: str, octets: object, checksum: int) 
     if _delivery_checksum(number, connector, recipients) != checksum:
         raise DamagedRowError("the delivery is not the one that was stored: its checksum differs")
     return msgspec.json.decode(recipients, type=tuple[int, ...])
+
+
+def check_content(content: Content, sha256: str) -> None:
+    """Nothing, where the octets are those that were received. Raises DamagedRowError, and OSError for a file."""
+    if content.sha256() != sha256:
+        raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")
 
 
 def _delivery_checksum(number: int, connector: str, recipients: str) -> int:

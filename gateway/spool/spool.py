@@ -13,14 +13,14 @@ import structlog
 
 from gateway.envelope import Content, Mail
 from gateway.spool import operations, salvage
-from gateway.spool.content_files import INLINE_OCTETS, ContentFiles, id_of, is_intact
+from gateway.spool.content_files import INLINE_OCTETS, ContentFiles, id_of
 from gateway.spool.database import find_damage, open_database
 from gateway.spool.directories import make_directory
 from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement
 from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
 from gateway.spool.reserve import Reserve
-from gateway.spool.rows import DamagedRowError
+from gateway.spool.rows import DamagedRowError, check_content
 from gateway.spool.writer import Operation, Writer
 from gateway.threads import in_thread
 
@@ -273,8 +273,7 @@ class Spool:
         except FileNotFoundError as error:
             raise DamagedRowError("the file of the content is not there") from error
         try:
-            if not is_intact(content, mail.envelope.message.sha256):
-                raise DamagedRowError("the content is not the one that was stored: its SHA-256 differs")  # noqa: TRY301  # it is closed as well
+            check_content(content, mail.envelope.message.sha256)
         except BaseException:
             content.close()
             raise
