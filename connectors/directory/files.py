@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import mkstemp
 
+from gateway.directories import sync_directory
+
 __all__ = ["make_directory", "may_exist", "store", "sync_directory"]
 
 
@@ -55,12 +57,3 @@ def make_directory(path: Path) -> None:
     """
     path.mkdir(mode=0o700, exist_ok=True)
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Put the names in `path` on stable storage: without this a power failure may take a synced file's name away."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

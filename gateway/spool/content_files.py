@@ -12,9 +12,9 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from gateway.directories import make_directory, sync_directory
 from gateway.envelope import Content
 from gateway.envelope.ulid import PATTERN
-from gateway.spool.directories import make_directory, sync_directory
 
 __all__ = ["INLINE_OCTETS", "ContentFiles", "id_of"]
 

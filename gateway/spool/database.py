@@ -13,7 +13,7 @@ from pathlib import Path
 
 import apsw
 
-from gateway.spool.directories import sync_directory
+from gateway.directories import sync_directory
 from gateway.spool.lock import SpoolError
 from gateway.spool.log_damage import has_hidden_transactions
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import apsw
 import structlog
 
+from gateway.directories import make_directory, sync_directory
 from gateway.spool.carry_over import carry_over
 from gateway.spool.database import PAGE_OCTETS, abandon, open_database
-from gateway.spool.directories import make_directory, sync_directory
 from gateway.spool.log_damage import mend
 
 __all__ = ["content_aside", "is_needed", "salvage"]

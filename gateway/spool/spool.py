@@ -11,11 +11,11 @@ from pathlib import Path
 import apsw
 import structlog
 
+from gateway.directories import make_directory
 from gateway.envelope import Content, Mail
 from gateway.spool import operations, salvage
 from gateway.spool.content_files import INLINE_OCTETS, ContentFiles, id_of
 from gateway.spool.database import find_damage, open_database
-from gateway.spool.directories import make_directory
 from gateway.spool.entry import Claim, Damage, Entry, NewMessage, Settlement
 from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
