@@ -34,23 +34,12 @@ __all__ = [
     "OrderedConnector",
     "PermanentFailure",
     "Receipt",
+    "Refused",
     "RetrySchedule",
     "TransientFailure",
 ]
 
 ENTRY_POINT_GROUP = "mailsluice.connectors"
-
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """Proof that a destination holds a mail: where it lies, in the destination's own coordinates.
-
-    `type` is the connector type; `location` for example `{"topic": "mail", "partition": 3, "offset": 1042}`.
-    """
-
-    id: str
-    connector: str
-    type: str
-    location: dict[str, str | int]
 
 
 class DeliveryFailure(Exception):
@@ -94,6 +83,33 @@ class PermanentFailure(DeliveryFailure):
 
 class DestinationClosed(PermanentFailure):
     """The destination wants no mail at all any more (HTTP 410). Spooled mail waits until an operator has looked."""
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """One recipient for whom a destination did not take a mail that it took for others, and why.
+
+    `position` is the recipient's in `mail.envelope.envelope.recipients`, as the mail was emitted. The failure is this
+    recipient's alone, and so never DestinationClosed.
+    """
+
+    position: int
+    failure: TransientFailure | PermanentFailure
+
+
+class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Proof that a destination holds a mail: where it lies, in the destination's own coordinates.
+
+    `type` is the connector type; `location` for example `{"topic": "mail", "partition": 3, "offset": 1042}`.
+
+    It is proof for all recipients but those in `refused`: the recipients for whom the destination did not take the
+    mail, each once. Where it took it for none, emit raises instead. The written form of a receipt is without them.
+    """
+
+    id: str
+    connector: str
+    type: str
+    location: dict[str, str | int]
+    refused: tuple[Refused, ...] = ()
 
 
 class ConnectorSettings(BaseModel):
@@ -142,6 +158,9 @@ class Connector(Protocol):
 
     async def emit(self, mail: Mail) -> Receipt:
         """Store or hand over one mail and return only when the destination has it durably.
+
+        A destination that answers for each recipient may have it for some of them: the others are in the receipt's
+        `refused`, and only they are tried again.
 
         Raises TransientFailure or PermanentFailure, and nothing else. It may be cancelled at any point (the deadline)
         and must then leave nothing half-done that a reader would take for a mail, nor anything running. The same mail

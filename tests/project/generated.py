@@ -30,7 +30,10 @@ def envelope_json_schema() -> str:
 
 
 def receipt_json_schema() -> str:
-    return _json_schema(Receipt, SCHEMA.replace("envelope", "receipt"), "A destination's receipt, version 1")
+    # Who was refused is an answer to the gateway, and no part of the proof.
+    written = [(each.name, each.type) for each in msgspec.structs.fields(Receipt) if each.name != "refused"]
+    receipt = msgspec.defstruct("Receipt", written, namespace={"__doc__": Receipt.__doc__}, kw_only=True)
+    return _json_schema(receipt, SCHEMA.replace("envelope", "receipt"), "A destination's receipt, version 1")
 
 
 def envelope_avro_schema() -> str:
