@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.envelope.mail import Mail
 from gateway.retries import FOR_EVER, STANDARD_WEBHOOKS, RetrySchedule
+from gateway.source import Extent, Fetch, Found, Offsets, Source, SourceError
 from gateway.status import Status
 
 __all__ = [
@@ -30,12 +31,18 @@ __all__ = [
     "ConnectorType",
     "DeliveryFailure",
     "DestinationClosed",
+    "Extent",
+    "Fetch",
+    "Found",
     "Mail",
+    "Offsets",
     "OrderedConnector",
     "PermanentFailure",
     "Receipt",
     "Refused",
     "RetrySchedule",
+    "Source",
+    "SourceError",
     "TransientFailure",
 ]
 
@@ -102,7 +109,8 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `type` is the connector type; `location` for example `{"topic": "mail", "partition": 3, "offset": 1042}`.
 
     It is proof for all recipients but those in `refused`: the recipients for whom the destination did not take the
-    mail, each once. Where it took it for none, emit raises instead. The written form of a receipt is without them.
+    mail, each once. Where it took it for none, emit raises instead, a TransientFailure where one of theirs is. The
+    written form of a receipt is without them.
     """
 
     id: str
@@ -191,7 +199,8 @@ class ConnectorType(Generic[SettingsT]):
     """The declaration of a connector: what an entry point of `mailsluice.connectors` names.
 
     `build` gets the settings and the connectors that `settings.references()` names, and does no I/O. `retries` is when
-    a spooled mail is tried again after a transient failure.
+    a spooled mail is tried again after a transient failure. `source`, where there is one, makes the reading side, for
+    `mailsluice replay` and for content that others refer to; it does no I/O.
     """
 
     name: str
@@ -201,3 +210,4 @@ class ConnectorType(Generic[SettingsT]):
     build: Callable[[SettingsT, Mapping[str, Connector]], Connector]
     max_in_flight: int
     retries: RetrySchedule = FOR_EVER
+    source: Callable[[SettingsT], Source] | None = None

@@ -5,7 +5,16 @@ from typing import Literal, cast
 
 import structlog
 
-from gateway.connector import Connector, DeliveryFailure, OrderedConnector, Receipt, TransientFailure
+from gateway.connector import (
+    Connector,
+    DeliveryFailure,
+    DestinationClosed,
+    OrderedConnector,
+    PermanentFailure,
+    Receipt,
+    Refused,
+    TransientFailure,
+)
 from gateway.envelope import BLOCK, Mail
 from gateway.envelope.flatten import flatten, preserve
 from gateway.retries import FOR_EVER, RetrySchedule
@@ -60,7 +69,7 @@ class Destination:
         """The connector's receipt for `mail`.
 
         Raises DeliveryFailure: the connector's own, a transient one when the deadline has passed (waiting for a place
-        counts), and a transient one for any other exception and for anything that is no receipt.
+        counts), and a transient one for any other exception and for anything that is no receipt for this mail.
         """
         if self._retired:
             raise TransientFailure(LOCAL_ERROR, "the configuration was changed, try again", cause="retired by a reload")
@@ -77,7 +86,7 @@ class Destination:
         deadline = asyncio.timeout(self.deadline_seconds)
         try:
             async with deadline, self._places:
-                return _receipt(await self._connector.emit(await self._form(mail)))
+                return _receipt(await self._connector.emit(await self._form(mail)), mail)
         except DeliveryFailure:
             raise
         except asyncio.CancelledError as error:
@@ -115,8 +124,22 @@ class Destination:
         return await in_thread(lambda _: flatten(mail))
 
 
-def _receipt(answer: object) -> Receipt:
+def _receipt(answer: object, mail: Mail) -> Receipt:
     # A type checker says so of our own connectors; a 250 for a mail that nobody has is too much to leave to it.
     if not isinstance(answer, Receipt):
         raise TypeError(f"emit returned {answer!r} and no Receipt")
+    if answer.refused:
+        _check_refused(answer.refused, len(mail.envelope.envelope.recipients))
     return answer
+
+
+def _check_refused(refused: tuple[Refused, ...], recipients: int) -> None:
+    positions = {each.position for each in refused}
+    if len(positions) < len(refused) or not positions <= set(range(recipients)):
+        raise ValueError(f"a receipt refuses the recipients {sorted(positions)} of {recipients}, or one of them twice")
+    if len(positions) == recipients:
+        raise ValueError("a receipt refuses every recipient")
+    for each in refused:
+        wrong = isinstance(each.failure, DestinationClosed)
+        if wrong or not isinstance(each.failure, TransientFailure | PermanentFailure):
+            raise TypeError(f"a receipt refuses a recipient by {each.failure!r}")

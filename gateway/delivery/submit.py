@@ -8,6 +8,8 @@ import asyncio
 import errno
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from gateway.connector import DeliveryFailure, Receipt
 from gateway.delivery.destination import Destination
 from gateway.delivery.engine import Engine
@@ -26,8 +28,9 @@ async def submit(mail: Mail, routed: Sequence[Route]) -> tuple[RecipientOutcome,
     """Deliver `mail` and say for each recipient, in order, what all the destinations of its route answered.
 
     `routed` are the routes of the recipients, in order. Each destination gets the mail once, with those recipients in
-    the envelope that go there, and so does the spool. All are tried at the same time, and a failure of one does not
-    stop the others. Returns when all have ended, also when cancelled: the content is not read after that.
+    the envelope that go there, and so does the spool. A recipient whom a destination refused has that failure from it
+    where the others have its receipt. All are tried at the same time, and a failure of one does not stop the others.
+    Returns when all have ended, also when cancelled: the content is not read after that.
     """
     positions: dict[Destination | Engine, list[int]] = {}
     for position, (_, route) in enumerate(zip(mail.envelope.envelope.recipients, routed, strict=True)):
@@ -52,19 +55,25 @@ def _takers(route: Route) -> tuple[Destination | Engine, ...]:
 
 async def _hand_to(
     taker: Destination | Engine, mail: Mail, positions: Sequence[int], routed: Sequence[Route]
-) -> Receipt | Failure:
+) -> dict[int, Receipt | Failure]:
+    """What it answers for each of the recipients at these positions."""
     restricted = mail.for_recipients(positions)
     if isinstance(taker, Engine):
-        return await _spool(taker, restricted, [routed[position] for position in positions])
-    return await _deliver(taker, restricted)
-
-
-async def _deliver(destination: Destination, mail: Mail) -> Receipt | Failure:
+        return dict.fromkeys(positions, await _spool(taker, restricted, [routed[position] for position in positions]))
     try:
-        return await destination.deliver(mail)
+        receipt = await taker.deliver(restricted)
     except DeliveryFailure as failure:
-        text = _one_line(failure.text)
-        return Failure(connector=destination.name, status=failure.status, text=text, cause=failure.cause)
+        return dict.fromkeys(positions, _failed(taker, failure))
+    answers: dict[int, Receipt | Failure] = dict.fromkeys(positions, structs.replace(receipt, refused=()))
+    for each in receipt.refused:
+        # It counts the recipients of the mail that it got.
+        answers[positions[each.position]] = _failed(taker, each.failure)
+    return answers
+
+
+def _failed(destination: Destination, failure: DeliveryFailure) -> Failure:
+    text = _one_line(failure.text)
+    return Failure(connector=destination.name, status=failure.status, text=text, cause=failure.cause)
 
 
 async def _spool(engine: Engine, mail: Mail, routed: Sequence[Route]) -> Receipt | Failure:
@@ -90,9 +99,9 @@ def _one_line(text: str) -> str:
 
 
 def _outcome(
-    mail: Mail, position: int, route: Route, answers: dict[Destination | Engine, Receipt | Failure]
+    mail: Mail, position: int, route: Route, answers: dict[Destination | Engine, dict[int, Receipt | Failure]]
 ) -> RecipientOutcome:
-    found = [answers[taker] for taker in _takers(route)]
+    found = [answers[taker][position] for taker in _takers(route)]
     return RecipientOutcome(
         recipient=mail.envelope.envelope.recipients[position],
         receipts=tuple(answer for answer in found if isinstance(answer, Receipt)),

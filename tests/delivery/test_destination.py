@@ -4,14 +4,17 @@ import hashlib
 import msgspec
 import pytest
 import structlog
+from msgspec import structs
 
-from gateway.connector import PermanentFailure, TransientFailure
+from gateway.connector import DestinationClosed, PermanentFailure, Refused, TransientFailure
 from gateway.delivery import Destination
 from gateway.envelope import BLOCK, Action, Content, Mail
 from gateway.envelope.metadata import read_metadata, with_own_trace
 from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR, MESSAGE_REFUSED, STORAGE_FULL
 from gateway.testing import MemoryConnector, sample_mails
 from gateway.testing.samples import plain_mail
+
+NO = PermanentFailure(MESSAGE_REFUSED, "no")
 
 
 @pytest.fixture
@@ -176,6 +179,32 @@ async def test_what_is_no_receipt_does_not_count_as_one(answer):
     with structlog.testing.capture_logs() as logs, pytest.raises(TransientFailure) as caught:
         await destination(Vague()).deliver(plain_mail())
     assert caught.value.status == LOCAL_ERROR
+    assert [log["connector"] for log in logs] == ["memory"]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [Refused(position=1, failure=NO)],
+        [Refused(position=-1, failure=NO)],
+        [Refused(position=0, failure=NO)] * 2,
+        [Refused(position=0, failure=NO)],
+        [Refused(position=0, failure=DestinationClosed(MESSAGE_REFUSED, "gone"))],
+        [Refused(position=0, failure=ValueError("no"))],
+    ],
+    ids=["nobody", "from the end", "twice", "all", "closed", "no failure"],
+)
+async def test_a_receipt_whose_refusals_make_no_sense_does_not_count_as_one(refused):
+    class Vague(MemoryConnector):
+        async def emit(self, mail):
+            return structs.replace(await super().emit(mail), refused=tuple(refused))
+
+    mail = plain_mail()
+    if isinstance(refused[0].failure, DestinationClosed | ValueError):
+        mail = mail.for_recipients((0, 0))
+    with structlog.testing.capture_logs() as logs, pytest.raises(TransientFailure) as caught:
+        await destination(Vague()).deliver(mail)
+    assert caught.value.possibly_stored
     assert [log["connector"] for log in logs] == ["memory"]
 
 

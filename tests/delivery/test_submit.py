@@ -98,6 +98,22 @@ async def test_a_recipient_fails_when_one_of_its_destinations_does(connectors, r
     assert (second.failure.text, second.failure.cause) == ("down", "10.0.0.1 refused")
 
 
+async def test_a_recipient_fails_when_one_of_its_destinations_refuses_it_and_only_then(connectors, route):
+    """Each destination counts the recipients that it was given; the outcomes are those of the whole mail."""
+    connectors["two"].refused = {
+        "c@x": PermanentFailure(MESSAGE_REFUSED, "unknown\r\n", cause="550 from the server"),
+        "d@x": TransientFailure(DESTINATION_UNREACHABLE, "full"),
+    }
+    mail = mail_to("a@x", "b@x", "c@x", "d@x")
+    outcomes = await submit(mail, [route("one"), route("two"), route("one", "two"), route("two")])
+    assert list(map(receipts, outcomes)) == [["one"], ["two"], ["one"], []]
+    a, b, c, d = (outcome.failure for outcome in outcomes)
+    assert (a, b) == (None, None)
+    assert (c.connector, c.status, c.text, c.cause) == ("two", MESSAGE_REFUSED, "unknown??", "550 from the server")
+    assert (d.connector, d.is_transient) == ("two", True)
+    assert not any(receipt.refused for outcome in outcomes for receipt in outcome.receipts)
+
+
 async def test_the_text_of_a_failure_cannot_be_a_second_reply(connectors, route):
     connectors["one"].failure = TransientFailure(DESTINATION_UNREACHABLE, "no\r\n250 ok\x00\u2028é" + "x" * 1000)
     (outcome,) = await submit(mail_to("a@x"), [route("one")])
