@@ -1,29 +1,24 @@
 """A listening socket and the sessions it accepts."""
 
 import asyncio
-import errno
-import os
 import socket
-import stat
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from gateway.delivery import Routes
 from gateway.ingress.acceptor import Acceptor
 from gateway.ingress.admission import Admission
+from gateway.ingress.binding import bound_sockets, bound_unix_socket
 from gateway.ingress.connections import TOO_MANY, Connections
 from gateway.ingress.session import Session
 from gateway.ingress.settings import ListenerSettings
 
 __all__ = ["Listener"]
 
-_BACKLOG = 1024
-
 
 class Listener:
-    """One address where mail comes in. Bind it once, with `listen_tcp` or `listen_unix`; then `stop` it.
+    """One address where mail comes in. Bind it once, with `listen_tcp`, `listen_unix` or `listen_at`; then `stop` it.
 
     `admission` is shared with the other listeners of the process; one that is alone may have its own.
     """
@@ -45,7 +40,7 @@ class Listener:
         """Accept connections, and say at which addresses. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        sockets = _bound_sockets([(family, address) for family, _, _, _, address in found])
+        sockets = bound_sockets([(family, address) for family, _, _, _, address in found])
         self._acceptor = Acceptor(sockets, self._take)
         return tuple(bound.getsockname()[:2] for bound in sockets)
 
@@ -55,9 +50,12 @@ class Listener:
         A socket that a dead process left behind is replaced. Raises OSError when the path cannot be had, also when
         somebody else listens there.
         """
-        _remove_abandoned_socket(path)
-        self._acceptor = Acceptor([_bound_unix_socket(path)], self._take)
+        self._acceptor = Acceptor([bound_unix_socket(path)], self._take)
         self._unix_path = path
+
+    def listen_at(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections at sockets that listen already, and become this listener's."""
+        self._acceptor = Acceptor(sockets, self._take)
 
     def replace(self, settings: ListenerSettings, routes: Routes) -> None:
         """Other settings for those who connect from now on, and other routes for the transactions that begin.
@@ -80,7 +78,7 @@ class Listener:
             self._acceptor.close()
             self._acceptor = None
             if self._unix_path is not None:
-                _remove(self._unix_path)
+                self._unix_path.unlink(missing_ok=True)
         while self._arriving:
             # A few turns of the event loop; then each has its session.
             await asyncio.wait(self._arriving)
@@ -109,52 +107,3 @@ class Listener:
 
     def _session(self) -> Session:
         return Session(self._settings, lambda: self._routes, self._connections, self._admission)
-
-
-def _bound_sockets(addresses: Sequence[tuple[int, Any]]) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    with ExitStack() as opened:
-        for family, address in dict.fromkeys(addresses):
-            try:
-                bound = opened.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
-            except OSError as error:
-                # A name may have addresses of a family that the kernel was built without.
-                if error.errno != errno.EAFNOSUPPORT:
-                    raise
-                continue
-            # Connections inherit it: a reply waits for no acknowledgement of the one before.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sockets.append(bound)
-        if not sockets:
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        opened.pop_all()
-    return sockets
-
-
-def _remove_abandoned_socket(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(path))
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        _remove(path)
-
-
-def _bound_unix_socket(path: Path) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX)
-    try:
-        bound.bind(str(path))
-        # The mail server that connects runs as another user: who may is decided by the directory's permissions.
-        path.chmod(0o666)
-        bound.listen(_BACKLOG)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from gateway.ingress import Listener
-from gateway.ingress import listener as listener_module
 from gateway.ingress.acceptor import Acceptor
+from gateway.ingress.binding import bound_sockets, listening_beside, reserved_sockets
 from gateway.smtp import Limits
 from gateway.testing import MemoryConnector
 from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, routes_to, settings
@@ -71,18 +71,32 @@ async def test_an_address_in_use_is_an_error(tmp_path):
 async def test_an_address_of_a_family_that_this_machine_lacks_is_left_out_unless_it_is_the_only_one(monkeypatch):
     make = socket.create_server
 
-    def without_ipv6(address, *, family, backlog):
+    def without_ipv6(address, *, family, backlog, reuse_port):
         if family == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-        return make(address, family=family, backlog=backlog)
+        return make(address, family=family, backlog=backlog, reuse_port=reuse_port)
 
     monkeypatch.setattr(socket, "create_server", without_ipv6)
     six, four = (socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))
-    for bound in listener_module._bound_sockets([six, four]):
+    for bound in bound_sockets([six, four]):
         with bound:
             assert bound.family == socket.AF_INET
     with pytest.raises(OSError, match="not supported"):
-        listener_module._bound_sockets([six])
+        bound_sockets([six])
+
+
+def test_an_address_is_shared_by_those_who_listen_beside_its_reservation_and_by_nobody_else():
+    (reserved,) = reserved_sockets([(socket.AF_INET, ("127.0.0.1", 0))])
+    address = reserved.getsockname()
+    with reserved, listening_beside(reserved) as one, listening_beside(reserved) as other:
+        assert one.getsockname() == other.getsockname() == address
+        for take in (bound_sockets, reserved_sockets):
+            with pytest.raises(OSError, match="in use"):
+                take([(socket.AF_INET, address)])
+    # Nobody was ever let in by the reservation itself.
+    (again,) = reserved_sockets([(socket.AF_INET, address)])
+    with again, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
 
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path):
