@@ -15,7 +15,7 @@ from gateway.envelope.mail import Mail
 from gateway.envelope.metadata import TRACE
 from gateway.envelope.model import Action, Container, Disposition, Envelope, Flattened, Metadata
 
-__all__ = ["flatten", "preserve", "relay_form"]
+__all__ = ["delivery_form", "flatten", "preserve", "relay_form", "return_path"]
 
 _RETURN_PATH = b"return-path"
 
@@ -46,10 +46,7 @@ def flatten(mail: Mail) -> Mail:
         return mail
     envelope = mail.envelope
     containers = envelope.metadata.containers
-    content = mail.content.derive(
-        prefix=_return_path(envelope) + _trace(containers, foreign=_RETURN_PATH),
-        omit=field_spans(mail.content.read(MAXIMUM_OCTETS + 1), _RETURN_PATH),
-    )
+    content = delivery_form(envelope, mail.content)
     headers, headers_complete = read_headers(content.read(MAXIMUM_OCTETS + 1))
     message = structs.replace(
         envelope.message,
@@ -64,6 +61,22 @@ def flatten(mail: Mail) -> Mail:
         )
     )
     return Mail(envelope=structs.replace(envelope, metadata=metadata, message=message), content=content)
+
+
+def delivery_form(envelope: Envelope, content: Content) -> Content:
+    """The octets for where a mail leaves SMTP, to something that knows nothing of containers (MD00 §4.3.1, §5).
+
+    `flatten` says what they are. Reads the header section; raises OSError where it cannot be read.
+    """
+    return content.derive(
+        prefix=return_path(envelope) + _trace(envelope.metadata.containers, foreign=_RETURN_PATH),
+        omit=field_spans(content.read(MAXIMUM_OCTETS + 1), _RETURN_PATH),
+    )
+
+
+def return_path(envelope: Envelope) -> bytes:
+    """The Return-Path field of a mail that is delivered for good (RFC 5321 §4.4)."""
+    return b"Return-Path: <%b>\r\n" % envelope.envelope.mail_from.address.raw.encode()
 
 
 def relay_form(containers: Iterable[Container], content: Content) -> Content:
@@ -84,10 +97,6 @@ def _trace(containers: Iterable[Container], *, foreign: bytes = b"") -> bytes:
                 data = Content(data).derive(omit=spans).read()
             blocks.append(data)
     return b"".join(blocks)
-
-
-def _return_path(envelope: Envelope) -> bytes:
-    return b"Return-Path: <%b>\r\n" % envelope.envelope.mail_from.address.raw.encode()
 
 
 def _disposition(container: Container, action: Action) -> Disposition:

@@ -12,7 +12,7 @@ from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import ClientEvent
 from gateway.sockets import TcpBind, UnixBind
 
-__all__ = ["ConnectionFailed", "Wire", "connected"]
+__all__ = ["ConnectionFailed", "TlsFailed", "Wire", "connected"]
 
 _CONNECT_SECONDS = 30
 _CLOSE_SECONDS = 5
@@ -22,6 +22,10 @@ _PATIENCE_SECONDS = 600
 
 class ConnectionFailed(Exception):
     """The server cannot be reached, or TLS with it cannot be had. The message is one clause for the user."""
+
+
+class TlsFailed(ConnectionFailed):
+    """The server can be reached, but not under TLS."""
 
 
 class Wire(asyncio.Protocol):
@@ -55,7 +59,7 @@ class Wire(asyncio.Protocol):
         return event
 
     async def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
-        """Do the handshake that STARTTLS announced. Raises ConnectionFailed."""
+        """Do the handshake that STARTTLS announced. Raises TlsFailed."""
         loop = asyncio.get_running_loop()
         try:
             # What the server may have sent in clear is with the session, which judges it: no buffer lies between.
@@ -65,9 +69,9 @@ class Wire(asyncio.Protocol):
         except OSError as error:
             self._connection.end("TLS failed")
             self._closed.set()  # asyncio has closed the socket, and tells nobody
-            raise ConnectionFailed(f"TLS failed: {_reason(error)}") from error
+            raise TlsFailed(f"TLS failed: {_reason(error)}") from error
         if transport is None:
-            raise ConnectionFailed("TLS failed: the server closed the connection")
+            raise TlsFailed("TLS failed: the server closed the connection")
         self._transport = transport
 
     async def close(self) -> None:
@@ -115,9 +119,12 @@ class Wire(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected(
-    connection: ClientConnection, server: TcpBind | UnixBind, tls: ssl.SSLContext | None = None
+    connection: ClientConnection, server: TcpBind | UnixBind, tls: ssl.SSLContext | None = None, *, hostname: str = ""
 ) -> AsyncIterator[Wire]:
-    """Connect a session to a server; with `tls`, under TLS from the first octet. Raises ConnectionFailed."""
+    """Connect a session to a server; with `tls`, under TLS from the first octet. Raises ConnectionFailed.
+
+    `hostname` is the name that the server's certificate must have where that is not the name in `server`.
+    """
     loop = asyncio.get_running_loop()
     wire = Wire(connection)
     try:
@@ -125,11 +132,12 @@ async def connected(
             if isinstance(server, UnixBind):
                 await loop.create_unix_connection(lambda: wire, str(server.path))
             else:
-                await loop.create_connection(lambda: wire, server.host, server.port, ssl=tls)
+                name = (hostname or server.host) if tls is not None else None
+                await loop.create_connection(lambda: wire, server.host, server.port, ssl=tls, server_hostname=name)
     except TimeoutError:
         raise ConnectionFailed(f"{server} did not answer within {_CONNECT_SECONDS} seconds") from None
     except ssl.SSLError as error:
-        raise ConnectionFailed(f"TLS with {server} failed: {_reason(error)}") from error
+        raise TlsFailed(f"TLS with {server} failed: {_reason(error)}") from error
     except OSError as error:
         raise ConnectionFailed(f"there is no connection to {server}: {_reason(error)}") from error
     try:

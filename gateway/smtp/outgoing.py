@@ -28,6 +28,7 @@ __all__ = [
     "OutgoingRecipient",
     "check_mail",
     "check_parameter",
+    "declared_size",
     "ends_within_line",
     "mail_command",
     "rcpt_command",
@@ -130,7 +131,7 @@ def mail_command(mail: OutgoingMail, capabilities: Capabilities) -> str:
     if mail.body != "7BIT":
         parameters.append(("BODY", mail.body))
     if "SIZE" in capabilities:
-        parameters.append(("SIZE", str(_size(mail, capabilities))))
+        parameters.append(("SIZE", str(declared_size(mail, capabilities))))
     return _command("MAIL FROM:", mail.reverse_path, parameters, _KNOWN.mail_parameters, capabilities)
 
 
@@ -144,7 +145,8 @@ def ends_within_line(content: OutgoingContent) -> bool:
     return content.size > 0 and content.read_at(max(0, content.size - 2), 2) != b"\r\n"
 
 
-def _size(mail: OutgoingMail, capabilities: Capabilities) -> int:
+def declared_size(mail: OutgoingMail, capabilities: Capabilities) -> int:
+    """What SIZE says of the mail to a server that offers `capabilities` (RFC 1870 §5), in octets."""
     # B61: metadata counts, each container with the two octets of its type. RFC 1870 §5: the end of DATA does not.
     metadata = sum(2 + len(data) for _, data in mail.containers)
     by_data = not mail.goes_by_chunks(capabilities)

@@ -147,7 +147,7 @@ async def test_parameters_of_dsn_go_on_where_they_are_known_and_nowhere_else(tmp
 )
 async def test_what_the_server_cannot_take_as_it_is_fails_for_good(tmp_path, disabled, name, status):
     async with our_listener(tmp_path, disabled=disabled) as (relay, taken):
-        mail = sample(name) if name != "plain" else a_mail(body="8BITMIME")
+        mail = sample(name) if name != "plain" else a_mail(body="8BITMIME", content=b"Subject: x\r\n\r\n\xe9\r\n")
         with pytest.raises(PermanentFailure) as raised:
             await relay.emit(mail)
         assert not taken.mails
@@ -210,8 +210,8 @@ async def test_a_connection_cut_before_the_content_leaves_nothing_open(verb):
     assert not failure.possibly_stored
 
 
-async def test_a_mail_that_the_server_took_for_some_may_come_to_them_again():
-    replies = iter([TRUE, b"451 4.2.1 later\r\n"])
+async def test_recipients_for_whom_the_server_refuses_the_mail_are_named_in_the_receipt():
+    replies = iter([b"550 5.1.1 nobody\r\n", TRUE, b"451 4.2.1 later\r\n"])
 
     class ByTurns(dict):
         def __getitem__(self, verb):
@@ -227,8 +227,12 @@ async def test_a_mail_that_the_server_took_for_some_may_come_to_them_again():
                 await reader.readuntil(b"\r\n.\r\n")
                 writer.write(TRUE)
 
-    failure = await failure_of(talk, a_mail(to=["a@example.org", "b@example.org"]))
-    assert (type(failure), str(failure.status), failure.possibly_stored) == (TransientFailure, "4.2.1", True)
+    async with server(talk) as relay:
+        receipt = await relay.emit(a_mail(to=["a@example.org", "b@example.org", "c@example.org"]))
+    assert [(each.position, type(each.failure), str(each.failure.status)) for each in receipt.refused] == [
+        (0, PermanentFailure, "5.1.1"),
+        (2, TransientFailure, "4.2.1"),
+    ]
 
 
 @pytest.mark.parametrize(("silent", "possibly_stored"), [("", False), ("MAIL", False), ("DATA", False), ("end", True)])
@@ -263,7 +267,7 @@ async def test_a_server_that_reads_nothing_is_left_at_the_deadline():
 
 
 async def test_a_goodbye_that_is_not_answered_changes_nothing(monkeypatch):
-    monkeypatch.setattr("gateway.relay.relay._QUIT_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.relay.session._QUIT_SECONDS", 0.1)
     for goodbye in (b"", None, b"421 4.3.2 shutting down\r\n"):
         async with server(answering({"QUIT": goodbye})) as relay:
             receipt = await asyncio.wait_for(relay.emit(a_mail()), SECONDS)

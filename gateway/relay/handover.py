@@ -1,0 +1,90 @@
+"""What became of a mail that was sent to the next server: a verdict for each recipient, and the receipt of them all.
+
+A refusal is the server's word about one recipient (MAIL, RCPT, and in LMTP the end of the content), or about all of
+them. Where the connection was lost first, the outcome is a transient failure, which says `possibly_stored` where the
+whole mail was sent.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from gateway.connector import PermanentFailure, Refused, TransientFailure
+from gateway.smtp.client_events import RecipientOutcome
+from gateway.smtp.reply import Reply
+from gateway.status import Status
+
+__all__ = ["Handover", "Verdict", "decisive", "printable", "refusals", "status_of", "verdict"]
+
+Verdict = Reply | TransientFailure | PermanentFailure
+"""The positive reply by which the server took the mail for a recipient, or why it did not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """One mail in one session. `verdicts` are those of its recipients, in order.
+
+    `carried` says that the containers went as they are, `notifies` that the server took over to notify the originator
+    (RFC 3461). Where `answered` is false the server has not said a word about the mail.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    carried: bool
+    notifies: bool
+    answered: bool
+
+    @property
+    def may_go_elsewhere(self) -> bool:
+        """Whether another server may be tried now: nothing was accepted, and nothing refused for good."""
+        return all(isinstance(each, TransientFailure) and not each.possibly_stored for each in self.verdicts)
+
+
+def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bool) -> Verdict:
+    """What the outcome means. `heard` are the replies that came from the server; any other was made up here."""
+    reply = outcome.reply
+    cause = f"<{outcome.recipient}>: {printable(reply)}"
+    if reply.is_positive:
+        return reply
+    if reply.code >= 500:
+        return PermanentFailure(status_of(reply, 5), "the next mail server refuses the mail", cause=cause)
+    if reply in heard:
+        return TransientFailure(status_of(reply, 4), "the next mail server asks to come again later", cause=cause)
+    text = "the connection to the next mail server was lost"
+    return TransientFailure(status_of(reply, 4), text, cause=cause, possibly_stored=all_sent)
+
+
+def refusals(verdicts: Sequence[Verdict]) -> tuple[Refused, ...]:
+    """The recipients without a positive reply. Raises the decisive failure where there is no positive one."""
+    refused = tuple(
+        Refused(position=position, failure=each)
+        for position, each in enumerate(verdicts)
+        if not isinstance(each, Reply)
+    )
+    if len(refused) == len(verdicts):
+        raise decisive([each.failure for each in refused])
+    return refused
+
+
+def decisive(failures: Sequence[TransientFailure | PermanentFailure]) -> TransientFailure | PermanentFailure:
+    """The failure that stands for all of them.
+
+    One that leaves the outcome open, else a transient one, for then it is worth coming again, else any.
+    """
+    return min(
+        failures,
+        key=lambda each: (
+            not (isinstance(each, TransientFailure) and each.possibly_stored),
+            not isinstance(each, TransientFailure),
+        ),
+    )
+
+
+def status_of(reply: Reply, class_: int) -> Status:
+    """The enhanced status code of a reply, in that class; `class.0.0` where the server said none."""
+    if reply.status is None:
+        return Status(class_, 0, 0)
+    return Status(class_, reply.status.subject, reply.status.detail)
+
+
+def printable(reply: Reply) -> str:
+    """The reply in one line, for logs and receipts."""
+    return "".join(each if each.isprintable() else "?" for each in str(reply))

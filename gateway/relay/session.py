@@ -1,0 +1,243 @@
+"""A session with the next server, in which mails are sent one after another.
+
+It begins with the greeting, the hello, TLS and a login, as `Access` asks for them, and ends with QUIT. Between mails
+nothing is said: a transaction that is over leaves the session as it was before (RFC 5321 §4.1.1.4), and one that failed
+is ended with RSET by the engine.
+"""
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast
+
+from msgspec import structs
+
+from gateway.connector import Mail, PermanentFailure, TransientFailure
+from gateway.relay.form import carries_metadata, outgoing_mail, takes_notifications
+from gateway.relay.handover import Handover, printable, status_of, verdict
+from gateway.relay.wire import ConnectionFailed, TlsFailed, Wire, connected
+from gateway.smtp.capabilities import Capabilities
+from gateway.smtp.client import ClientConnection
+from gateway.smtp.client_events import Concluded, Conclusion, MailConcluded, ReplyReceived
+from gateway.smtp.dialect import Dialect
+from gateway.smtp.outgoing import LocalProtocolError, OutgoingContent
+from gateway.smtp.reply import Reply
+from gateway.sockets import TcpBind, UnixBind
+from gateway.status import DESTINATION_UNREACHABLE, ENCRYPTION_NEEDED, LOCAL_ERROR, MESSAGE_REFUSED
+
+__all__ = ["Access", "Login", "Session", "Tls", "open_session"]
+
+_QUIT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS with a server of the name `hostname`.
+
+    `opportunistic` takes what is there: STARTTLS where it is offered, and no TLS where it fails. `required` goes on
+    under STARTTLS only, `implicit` begins with TLS.
+    """
+
+    context: ssl.SSLContext
+    use: Literal["opportunistic", "required", "implicit"]
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Whom to log in as."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a session begins. `hello_name` is what this host calls itself."""
+
+    dialect: Dialect
+    hello_name: str
+    tls: Tls | None = None
+    login: Login | None = None
+
+
+async def open_session(server: TcpBind | UnixBind, access: Access) -> "Session":
+    """Connect, and come to where mail can be sent.
+
+    Raises TransientFailure: a server that does not begin may do so later, whatever it says, for that is not about a
+    mail. Cancelled, it leaves nothing open.
+    """
+    try:
+        try:
+            return await _opened(server, access)
+        except TlsFailed:
+            if access.tls is None or access.tls.use != "opportunistic":
+                raise
+            # RFC 7435 §3: better in clear than not at all, for nothing better was asked for.
+            return await _opened(server, replace(access, tls=None))
+    except ConnectionFailed as error:
+        text = "the next mail server cannot be reached"
+        raise TransientFailure(DESTINATION_UNREACHABLE, text, cause=str(error)) from error
+    except LocalProtocolError as error:
+        text = "the next mail server cannot be spoken with as configured"
+        raise TransientFailure(DESTINATION_UNREACHABLE, text, cause=str(error)) from error
+
+
+class Session:
+    """An open session. It does one thing at a time; `open_session` makes it."""
+
+    def __init__(
+        self, server: TcpBind | UnixBind, connection: ClientConnection, wire: Wire, resources: AsyncExitStack
+    ) -> None:
+        self.server = server
+        self._connection = connection
+        self._wire = wire
+        self._resources = resources
+        self._content: _WatchedContent | None = None
+        self._answered = False
+        # How many mails were sent in it, taken or not.
+        self.mails = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another mail can be sent, for all that is known here."""
+        return self._connection.is_open
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers in its last hello."""
+        return self._connection.capabilities
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the server may have the whole of the last mail, for all that is known here."""
+        return self._answered and self._content is not None and self._content.all_read
+
+    async def send(self, mail: Mail) -> Handover:
+        """Send one mail, in the form that suits the server, and say what became of it.
+
+        Raises PermanentFailure for a mail that cannot go to this server, TransientFailure where its content cannot be
+        read. Cancelled, it leaves the session closed to other mails; close it.
+        """
+        self.mails += 1
+        self._content, self._answered = None, False
+        try:
+            return await self._send(mail)
+        except LocalProtocolError as error:
+            text = "the mail is not one that SMTP can carry"
+            raise PermanentFailure(MESSAGE_REFUSED, text, cause=str(error)) from error
+        except OSError as error:
+            raise TransientFailure(LOCAL_ERROR, "the mail could not be read now", cause=str(error)) from error
+        except asyncio.CancelledError:
+            # No goodbye, which would wait until the server has read the mail.
+            self._connection.end("the mail was given up")
+            raise
+
+    async def close(self) -> None:
+        """Say goodbye where the session is in order, and close the connection. Takes a few seconds at most."""
+        try:
+            if self._connection.is_open:
+                self._connection.quit()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_QUIT_SECONDS):
+                        await _conclude(self._wire)
+        finally:
+            await self._resources.aclose()
+
+    async def _send(self, mail: Mail) -> Handover:
+        outgoing = await outgoing_mail(mail, self.capabilities, self._connection.dialect)
+        self._content = _WatchedContent(outgoing.content)
+        self._connection.send(structs.replace(outgoing, content=self._content))
+        heard: list[Reply] = []
+        concluded = cast("MailConcluded", await self._hear(heard))
+        return Handover(
+            verdicts=tuple(verdict(each, heard=heard, all_sent=self.all_sent) for each in concluded.outcomes),
+            carried=carries_metadata(self.capabilities),
+            notifies=takes_notifications(self.capabilities),
+            answered=self._answered,
+        )
+
+    async def _hear(self, heard: list[Reply]) -> Conclusion:
+        while isinstance(event := await self._wire.next_event(), ReplyReceived):
+            heard.append(event.reply)
+            self._answered = True
+        return event
+
+
+class _WatchedContent:
+    """Content that knows whether all of it was given away. Of no octets, it says so from the start."""
+
+    def __init__(self, content: OutgoingContent) -> None:
+        self._content = content
+        self._read = 0
+        self.size = content.size
+
+    @property
+    def all_read(self) -> bool:
+        return self._read >= self.size
+
+    def read_at(self, position: int, size: int) -> bytes:
+        block = self._content.read_at(position, size)
+        if position == self._read:  # and not a look at the end
+            self._read += len(block)
+        return block
+
+
+async def _opened(server: TcpBind | UnixBind, access: Access) -> Session:
+    connection = ClientConnection(access.dialect, hello_name=access.hello_name)
+    async with AsyncExitStack() as resources:
+        tls = access.tls if access.tls is not None and access.tls.use == "implicit" else None
+        context, name = (tls.context, tls.hostname) if tls is not None else (None, "")
+        wire = await resources.enter_async_context(connected(connection, server, context, hostname=name))
+        try:
+            await _begin(connection, wire, access)
+        except BaseException:
+            # Nothing was begun that a goodbye would end.
+            connection.end("the session was given up")
+            raise
+        return Session(server, connection, wire, resources.pop_all())
+
+
+async def _begin(connection: ClientConnection, wire: Wire, access: Access) -> None:
+    await _agree(wire)
+    tls = access.tls
+    if tls is not None and tls.use != "implicit":
+        await _secure(connection, wire, tls)
+    if access.login is not None:
+        connection.authenticate(access.login.user, access.login.password)
+        await _agree(wire)
+
+
+async def _secure(connection: ClientConnection, wire: Wire, tls: Tls) -> None:
+    required = tls.use == "required"
+    if "STARTTLS" not in connection.capabilities:
+        if required:
+            raise _insecure("the server does not offer STARTTLS")
+        return
+    connection.start_tls()
+    reply = (await _conclude(wire)).reply
+    if reply.is_positive:
+        await wire.start_tls(tls.context, tls.hostname)
+        connection.tls_established()
+        await _agree(wire)
+    elif required or not connection.is_open:
+        raise _insecure(printable(reply))
+
+
+def _insecure(cause: str) -> TransientFailure:
+    return TransientFailure(ENCRYPTION_NEEDED, "the next mail server offers no TLS now", cause=cause)
+
+
+async def _agree(wire: Wire) -> None:
+    reply = (await _conclude(wire)).reply
+    if not reply.is_positive:
+        # Not about a mail: a 5yz here comes from a server that is being changed, or does not know us yet.
+        text = "the next mail server does not take mail now"
+        raise TransientFailure(status_of(reply, 4), text, cause=printable(reply))
+
+
+async def _conclude(wire: Wire) -> Concluded:
+    while isinstance(event := await wire.next_event(), ReplyReceived):
+        pass
+    return cast("Concluded", event)
