@@ -9,15 +9,31 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.codec.error import CodecError
 from gateway.envelope import SCHEMA, Envelope
 
-__all__ = ["EVENT_TYPE", "attributes", "http_headers", "kafka_headers", "percent_encoded", "structured"]
+__all__ = [
+    "EVENT_TYPE",
+    "attributes",
+    "http_headers",
+    "kafka_headers",
+    "percent_encoded",
+    "read_structured",
+    "structured",
+]
 
 EVENT_TYPE = "org.mailsluice.mail.received.v1"
 
 _ENCODER = msgspec.json.Encoder()
 # HTTP binding 1.0 §3.1.3.2: printable ASCII stands as it is, but for the space, the double quote and the percent sign.
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+
+
+class _Event(msgspec.Struct):
+    data: Envelope
+
+
+_DECODER = msgspec.json.Decoder(_Event)
 
 
 def attributes(envelope: Envelope, *, dataref: str = "") -> dict[str, str]:
@@ -44,6 +60,14 @@ def attributes(envelope: Envelope, *, dataref: str = "") -> dict[str, str]:
 def structured(envelope: Envelope, *, dataref: str = "") -> bytes:
     """The whole event in the JSON format, `application/cloudevents+json`."""
     return _ENCODER.encode({**attributes(envelope, dataref=dataref), "data": envelope})
+
+
+def read_structured(octets: bytes) -> Envelope:
+    """The envelope of such an event. Raises CodecError for what is no event, or has no envelope as its data."""
+    try:
+        return _DECODER.decode(octets).data
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CodecError(f"this is no event with an envelope: {error}") from error
 
 
 def http_headers(attributes: Mapping[str, str]) -> list[tuple[str, str]]:

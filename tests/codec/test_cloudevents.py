@@ -5,7 +5,7 @@ import pytest
 from cloudevents.core.bindings import http, kafka
 from msgspec import structs
 
-from gateway.codec import cloudevents, json_v1
+from gateway.codec import CodecError, cloudevents, json_v1
 from tests.codec.examples import VALID, example
 
 
@@ -75,3 +75,14 @@ def test_a_source_is_a_uri_whatever_the_listener_is_called():
 
 def test_an_http_field_has_no_octet_that_could_end_it():
     assert cloudevents.percent_encoded('a b"c%d\r\né~!') == "a%20b%22c%25d%0D%0A%C3%A9~!"
+
+
+def test_the_envelope_of_a_structured_event_comes_back(sample_envelopes):
+    for envelope in sample_envelopes:
+        assert cloudevents.read_structured(cloudevents.structured(envelope)) == envelope
+
+
+@pytest.mark.parametrize("octets", [b"", b"[]", b"{}", b'{"data": {}}', b"\xff"])
+def test_what_is_no_event_with_an_envelope_is_refused(octets):
+    with pytest.raises(CodecError, match="no event with an envelope"):
+        cloudevents.read_structured(octets)
