@@ -6,7 +6,8 @@
     4 verbs               the verbs it adds
     5 mail_parameters,    the parameters it adds to MAIL and RCPT
       rcpt_parameters
-    6 refuse_*            how it changes what the server does with other commands
+    6 refuse_*,           how it changes what the server does with other commands
+      accept_mail
     7 mail_octets,        how much longer MAIL and RCPT lines may be (RFC 5321 §2.2.1 item 6)
       rcpt_octets
 
@@ -49,6 +50,7 @@ class Policy:
     require_authentication: bool = False
     authentication_without_tls: bool = False
     bmtd_before_content: bool = False
+    reply_codes: bool = False
 
 
 class Extension:
@@ -69,7 +71,7 @@ class Extension:
         """The extension as a listener wants it; None where it makes no sense (STARTTLS without a certificate)."""
         return cls()
 
-    def keyword_parameters(self) -> tuple[str, ...]:
+    def keyword_parameters(self, connection: "ServerConnection") -> tuple[str, ...]:  # noqa: ARG002  # as is_offered
         """What stands behind the keyword in the EHLO reply."""
         return ()
 
@@ -86,6 +88,9 @@ class Extension:
 
     def refuse_mail(self, connection: "ServerConnection", mail: MailReceived) -> Reply | None:
         """Why a MAIL that is in order otherwise is refused."""
+
+    def accept_mail(self, connection: "ServerConnection", mail: MailReceived) -> None:
+        """Take from an accepted MAIL what holds for its transaction."""
 
     def refuse_data(self, connection: "ServerConnection") -> Reply | None:
         """Why a DATA that is in sequence is refused."""
@@ -118,6 +123,7 @@ class ExtensionTable:
         # Only the extensions that override a hook are asked, for every command of every mail.
         self.refuse_verb = [e.refuse_verb for e in self.enabled if type(e).refuse_verb is not Extension.refuse_verb]
         self.refuse_mail = [e.refuse_mail for e in self.enabled if type(e).refuse_mail is not Extension.refuse_mail]
+        self.accept_mail = [e.accept_mail for e in self.enabled if type(e).accept_mail is not Extension.accept_mail]
         self.refuse_data = [e.refuse_data for e in self.enabled if type(e).refuse_data is not Extension.refuse_data]
 
     def __contains__(self, keyword: str) -> bool:
@@ -130,7 +136,7 @@ class ExtensionTable:
     def hello_lines(self, connection: "ServerConnection") -> list[str]:
         """The EHLO reply's lines after the greeting: `keyword *(SP parameter)` (RFC 1869 §4.3)."""
         return [
-            " ".join((extension.keyword, *extension.keyword_parameters()))
+            " ".join((extension.keyword, *extension.keyword_parameters(connection)))
             for extension in self.enabled
             if extension.is_offered(connection)
         ]

@@ -40,7 +40,7 @@ _LARGEST_TYPE = 65535
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # The server's own declarations of its extensions say which parameter belongs to which, and what its value may be.
-_KNOWN = extension_table(Policy(message_octets=0, starttls=True, authentication=True))
+_KNOWN = extension_table(Policy(message_octets=0, starttls=True, authentication=True, reply_codes=True))
 
 
 class LocalProtocolError(ValueError):

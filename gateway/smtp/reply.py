@@ -1,9 +1,11 @@
 """Replies (RFC 5321 §4.2) with enhanced status codes (RFC 2034): values that a server writes and a client reads."""
 
 import re
+from collections.abc import Collection
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from gateway.smtp.response_codes import ResponseCode, compose, read_text
 from gateway.status import Status
 
 __all__ = ["Reply", "ReplySyntaxError", "read_reply"]
@@ -22,11 +24,17 @@ class ReplySyntaxError(ValueError):
 
 
 class Reply(Struct, frozen=True):
-    """One reply: its code, its enhanced status code (None where RFC 2034 §4 wants none), and its lines of text."""
+    """One reply: its code, its enhanced status code (None where RFC 2034 §4 wants none), and its lines of text.
+
+    `codes` are the response codes that go with it and `recipient` whom it concerns (LMTP); both are written only to a
+    client that has asked for them, and are no part of `str()`.
+    """
 
     code: int
     status: Status | None
     lines: tuple[str, ...]
+    codes: tuple[ResponseCode, ...] = ()
+    recipient: str = ""
 
     @classmethod
     def of(cls, code: int, status: str, text: str) -> "Reply":
@@ -38,15 +46,36 @@ class Reply(Struct, frozen=True):
         """Whether the command succeeded (2yz) or may go on (3yz)."""
         return self.code < 400
 
-    def encode(self, *, enhanced: bool) -> bytes:
-        """The octets on the wire, lines cut at 512 octets; `enhanced` says whether status codes are sent."""
+    def encode(self, *, enhanced: bool, structured: Collection[str] = ()) -> bytes:
+        """The octets on the wire, lines cut at 512 octets; `enhanced` says whether status codes are sent.
+
+        `structured` are the names of the response codes that the client has asked for, none if it has not.
+        """
         # RFC 2034 §4: the same status code on every line of a reply.
         start = f"{self.status} " if enhanced and self.status is not None else ""
         room = _LINE_OCTETS - 6 - len(start)
-        *others, last = (_UNPRINTABLE.sub("?", line)[:room] for line in self.lines)
+        lines = self._with_codes(structured, room) if structured else self.lines
+        *others, last = (_UNPRINTABLE.sub("?", line)[:room] for line in lines)
         wire = [f"{self.code}-{start}{line}\r\n" for line in others]
         wire.append(f"{self.code} {start}{last}\r\n")
         return "".join(wire).encode("ascii")
+
+    def with_codes_read(self, known: Collection[str]) -> "Reply":
+        """A reply from a peer that may send the codes with these names: they are in `codes`, and no longer in `lines`.
+
+        A line in which a code is malformed, or is none of these, stays as it is.
+        """
+        texts = [read_text(line, known) for line in self.lines]
+        return structs.replace(
+            self,
+            lines=tuple(text.human for text in texts),
+            codes=tuple(code for text in texts for code in text.codes),
+            recipient=next((text.recipient for text in texts if text.recipient), ""),
+        )
+
+    def _with_codes(self, asked_for: Collection[str], room: int) -> list[str]:
+        codes = [code for code in self.codes if code.name in asked_for]
+        return compose(self.recipient, codes, self.lines, room=room)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), str(self.status or ""), " / ".join(self.lines))))

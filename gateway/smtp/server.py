@@ -67,6 +67,7 @@ class ServerConnection:
         self.extended = False
         self.tls = False
         self.authenticated_as = ""
+        self.reply_codes: tuple[str, ...] = ()
         self.transaction = Transaction()
         self._machine = StateMachine()
         self._octets = b""
@@ -93,8 +94,9 @@ class ServerConnection:
 
     # What the owner calls.
 
-    def greet(self) -> None:
-        """Open the session with the greeting (RFC 5321 §3.1)."""
+    def greet(self, *, reply_codes: tuple[str, ...] = ()) -> None:
+        """Open the session with the greeting (RFC 5321 §3.1). `reply_codes` are those that this client is offered."""
+        self.reply_codes = reply_codes
         service = "ESMTP" if self.dialect.name == "SMTP" else self.dialect.name
         self._write(Reply.of(220, "", f"{self.hostname} {service} Mailsluice"))
 
@@ -136,6 +138,8 @@ class ServerConnection:
             if reply.is_positive:
                 self.transaction.mail = question
                 self.transaction.extensions.update(question.extensions)
+                for accept in self.extensions.accept_mail:
+                    accept(self, question)
                 self.step(Cause.MAIL_ACCEPTED)
         elif isinstance(question, RecipientReceived):
             if reply.is_positive:
@@ -330,7 +334,7 @@ class ServerConnection:
         act(self, argument)
 
     def _write(self, reply: Reply) -> None:
-        self._output.append(reply.encode(enhanced=self._enhanced))
+        self._output.append(reply.encode(enhanced=self._enhanced, structured=self.transaction.reply_codes))
 
     # The end of a transaction.
 
@@ -349,10 +353,10 @@ class ServerConnection:
         self._end_transaction(replies)
 
     def _end_transaction(self, replies: tuple[Reply, ...]) -> None:
-        self.transaction = Transaction()
-        self.step(Cause.TRANSACTION_ENDED)
         for reply in replies:
             self._write(reply)
+        self.transaction = Transaction()
+        self.step(Cause.TRANSACTION_ENDED)
 
     def _end_refused_transaction(self, replies: tuple[Reply, ...]) -> None:
         # One refusal, however many recipients read of it. What a destination refuses is not counted: the client could

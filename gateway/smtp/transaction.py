@@ -15,7 +15,7 @@ class Transaction:
     """`failure` is why the transaction cannot complete any more; `failure_told` whether the client has read it.
 
     `content_octets` and `metadata_octets` are what the client has sent so far, `recipients` the accepted ones,
-    `recipients_tried` whether there was any RCPT at all.
+    `recipients_tried` whether there was any RCPT at all, `reply_codes` the response codes that the client asked for.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class Transaction:
         "metadata_octets",
         "recipients",
         "recipients_tried",
+        "reply_codes",
     )
 
     def __init__(self) -> None:
@@ -42,5 +43,6 @@ class Transaction:
         self.container_types: list[int] = []
         self.line_ends = LineEndCheck()
         self.extensions: set[str] = set()
+        self.reply_codes: frozenset[str] = frozenset()
         self.failure: Reply | None = None
         self.failure_told = False

@@ -5,7 +5,9 @@ import pytest
 from gateway.smtp import EXTENSIONS, SMTP, Extension, ExtensionTable, Limits, Policy, Reply, ServerConnection, Waiting
 from gateway.smtp.extensions import Chunking, EightBitMime, Metadata, Size, extension_table
 
-POLICY = Policy(message_octets=1000, starttls=True, authentication=True, authentication_without_tls=True)
+POLICY = Policy(
+    message_octets=1000, starttls=True, authentication=True, authentication_without_tls=True, reply_codes=True
+)
 
 
 class Sample(Extension):
@@ -23,7 +25,7 @@ class Sample(Extension):
         self.mail_parameters = {"XCOLOUR": lambda value: "" if value in ("RED", "BLUE") else "no such colour"}
         self.rcpt_parameters = {"XQUIET": lambda value: "XQUIET takes no value" if value else ""}
 
-    def keyword_parameters(self) -> tuple[str, ...]:
+    def keyword_parameters(self, connection) -> tuple[str, ...]:
         return ("RED", "BLUE")
 
     def refuse_mail(self, connection, mail):
@@ -103,9 +105,15 @@ def test_metadata_is_offered_with_what_it_requires():
 def test_every_extension_has_its_parts(extension_type):
     """RFC 1869 §4.3 and RFC 5321 §2.2.2: names, keyword, parameters, verbs, and how much longer lines get."""
     extension = extension_type.for_policy(POLICY)
+    connection = ServerConnection(
+        SMTP, hostname="mx.example.com", extensions=ExtensionTable([]), limits=Limits(message_octets=1000)
+    )
+    connection.greet(reply_codes=("ID", "KAFKA"))
     assert extension.name
     assert extension.keyword == extension.keyword.upper()
-    assert all(parameter.isprintable() and " " not in parameter for parameter in extension.keyword_parameters())
+    assert all(
+        parameter.isprintable() and " " not in parameter for parameter in extension.keyword_parameters(connection)
+    )
     assert all(verb == verb.upper() for verb in extension.verbs)
     assert bool(extension.mail_parameters) == (extension.mail_octets > 0)
     assert bool(extension.rcpt_parameters) == (extension.rcpt_octets > 0)

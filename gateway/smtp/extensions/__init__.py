@@ -15,6 +15,7 @@ from gateway.smtp.extensions.pipelining import Pipelining
 from gateway.smtp.extensions.size import Size
 from gateway.smtp.extensions.smtputf8 import SmtpUtf8
 from gateway.smtp.extensions.starttls import StartTls
+from gateway.smtp.extensions.xreplymeta import XReplyMeta
 
 __all__ = [
     "EXTENSIONS",
@@ -30,6 +31,7 @@ __all__ = [
     "Size",
     "SmtpUtf8",
     "StartTls",
+    "XReplyMeta",
     "extension_table",
 ]
 
@@ -45,6 +47,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     StartTls,
     Auth,
     Metadata,
+    XReplyMeta,
     Help,
 )
 

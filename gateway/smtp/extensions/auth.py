@@ -55,7 +55,7 @@ class Auth(Extension):
             return None
         return cls(required=policy.require_authentication, without_tls=policy.authentication_without_tls)
 
-    def keyword_parameters(self) -> tuple[str, ...]:
+    def keyword_parameters(self, connection: "ServerConnection") -> tuple[str, ...]:  # noqa: ARG002  # a hook
         return ("PLAIN", "LOGIN")
 
     def is_offered(self, connection: "ServerConnection") -> bool:

@@ -31,7 +31,7 @@ class Size(Extension):
     def for_policy(cls, policy: Policy) -> Self:
         return cls(policy.message_octets)
 
-    def keyword_parameters(self) -> tuple[str, ...]:
+    def keyword_parameters(self, connection: "ServerConnection") -> tuple[str, ...]:  # noqa: ARG002  # a hook
         return (str(self._maximum),)
 
     def refuse_mail(self, connection: "ServerConnection", mail: MailReceived) -> Reply | None:  # noqa: ARG002  # a hook

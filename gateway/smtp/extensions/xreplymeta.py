@@ -1,0 +1,51 @@
+"""XREPLYMETA: replies that programs read too, by response codes (`gateway.smtp.response_codes`).
+
+RFC 2034 §5 asks of an extension that changes replies for an announcement by the server and consent by the client.
+Here the keyword is the announcement, with the names of the codes for this client, and a parameter of MAIL the consent,
+for one transaction: `XREPLYMETA` for all of them, `XREPLYMETA=ID,KAFKA` for some. Without it no reply has a code.
+"""
+
+from typing import TYPE_CHECKING, Self
+
+from gateway.smtp.events import MailReceived
+from gateway.smtp.extension import Extension, Policy
+from gateway.smtp.response_codes import is_code_name
+
+if TYPE_CHECKING:
+    from gateway.smtp.server import ServerConnection
+
+__all__ = ["XReplyMeta"]
+
+
+class XReplyMeta(Extension):
+    """XREPLYMETA. Which codes a client is offered is the owner's decision (`ServerConnection.greet`)."""
+
+    name = "Structured Reply Metadata"
+    keyword = "XREPLYMETA"
+    mail_octets = 100
+
+    def __init__(self) -> None:
+        self.mail_parameters = {self.keyword: _check_names}
+
+    @classmethod
+    def for_policy(cls, policy: Policy) -> Self | None:
+        return cls() if policy.reply_codes else None
+
+    def keyword_parameters(self, connection: "ServerConnection") -> tuple[str, ...]:
+        return connection.reply_codes
+
+    def is_offered(self, connection: "ServerConnection") -> bool:
+        return bool(connection.reply_codes)
+
+    def accept_mail(self, connection: "ServerConnection", mail: MailReceived) -> None:
+        value = dict(mail.parameters).get(self.keyword)
+        if value is not None:
+            # Names that nobody here knows are no error: a client may ask for whatever it can read.
+            wanted = value.upper().split(",") if value else connection.reply_codes
+            connection.transaction.reply_codes = frozenset(wanted) & frozenset(connection.reply_codes)
+
+
+def _check_names(value: str) -> str:
+    if not value or all(map(is_code_name, value.split(","))):
+        return ""
+    return f"{XReplyMeta.keyword} takes names of response codes, with commas between them"
