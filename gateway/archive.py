@@ -1,10 +1,14 @@
 """Reading and verifying an archive: the tree of files that the directory connector writes.
 
     2026/11/21/<id>.eml  .bmtd  .json
+    content/ab/<sha256>.eml             where mails of the same content share it
 
 A mail is what has a `.json`; other files without one are leftovers of a delivery that nobody was told had succeeded.
 Mails come in the order of their ids, which is that of time. A day's names are held in memory at once (some 250 octets
 a mail), its mails never.
+
+A directory has every mail's content under its own name as well, as another link to the same file. The copy of a bucket
+has not: there the envelope refers to the shared one.
 """
 
 import hashlib
@@ -16,15 +20,16 @@ from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.codec import CodecError, bmtd, json_v1
-from gateway.envelope import BLOCK, Content, Envelope, Mail, ulid
+from gateway.envelope import BLOCK, Content, Envelope, Mail, shared_content_key, ulid
 
 __all__ = ["Finding", "Verdict", "mails", "read", "verify"]
 
 _LEVELS = (re.compile("[0-9]{4}"), re.compile("[0-9]{2}"), re.compile("[0-9]{2}"))
 _FILE = re.compile(rf"({ulid.PATTERN})\.(?:eml|bmtd|json)")
+_SHARED = "content"
 # A damaged file may have any size; metadata containers, which are the most of a large envelope, are far below this.
 _MAXIMUM_ENVELOPE = 256 * 1024 * 1024
 
@@ -62,17 +67,23 @@ def read(marker: Path) -> Mail:
     Raises CodecError where the envelope cannot be decoded, OSError where a file cannot be read. Does not verify.
     """
     envelope = _envelope(marker)
-    return Mail(envelope, Content(file=io.FileIO(marker.with_suffix(".eml"))))
+    content = Content(file=io.FileIO(_content_path(marker, envelope)))
+    # From here on the content is at hand, wherever it was.
+    message = structs.replace(envelope.message, reference=None)
+    return Mail(structs.replace(envelope, message=message), content)
 
 
 def verify(root: Path) -> Iterator[Finding]:
     """Check every mail: whether the envelope decodes and lies in its place, and content and containers are as it says.
 
-    One finding for each mail and for each stray file, in order. Raises OSError where the archive cannot be listed.
+    One finding for each mail, for each stray file, and for each shared content that is damaged, in order. Raises
+    OSError where the archive cannot be listed.
     """
     for folder, names in _groups(root):
         if any(map(_is_marker, names)):
             yield _check(root, folder, names)
+        elif names == [_SHARED] and folder == root and (root / _SHARED).is_dir():
+            yield from _check_shared(root)
         else:
             for name in names:
                 problem = (
@@ -114,13 +125,36 @@ def _check(root: Path, folder: Path, names: list[str]) -> Finding:
         envelope = _envelope(marker)
     except (OSError, CodecError) as error:
         return Finding(path=path, verdict=Verdict.DAMAGED, problems=(f"the envelope cannot be read: {_reason(error)}",))
-    size, content_problems = _check_content(marker.with_suffix(".eml"), envelope)
+    size, content_problems = _check_content(_content_path(marker, envelope), envelope)
     problems = (
         *_check_place(path, envelope),
         *content_problems,
         *_check_containers(marker.with_suffix(".bmtd"), envelope),
     )
     return Finding(path=path, verdict=Verdict.DAMAGED if problems else Verdict.INTACT, problems=problems, size=size)
+
+
+def _content_path(marker: Path, envelope: Envelope) -> Path:
+    path = marker.with_suffix(".eml")
+    if envelope.message.reference is None or path.exists():
+        return path
+    return marker.parents[len(_LEVELS)] / shared_content_key((envelope.message.flattened or envelope.message).sha256)
+
+
+def _check_shared(root: Path) -> Iterator[Finding]:
+    for folder in sorted((root / _SHARED).iterdir()):
+        for path in sorted(folder.glob("*.eml")):
+            # What a mail has a link to is checked as that mail's.
+            if path.stat().st_nlink == 1 and (problem := _shared_problem(path)):
+                yield Finding(path=str(path.relative_to(root)), verdict=Verdict.DAMAGED, problems=(problem,))
+
+
+def _shared_problem(path: Path) -> str:
+    try:
+        _, sha256 = _digest(path)
+    except OSError as error:
+        return f"the shared content cannot be read: {_reason(error)}"
+    return "" if sha256 == path.stem else f"the shared content was changed: its SHA-256 is {sha256}"
 
 
 def _check_place(path: str, envelope: Envelope) -> Iterator[str]:

@@ -6,13 +6,14 @@ file is removed, and the next attempt writes a new one.
 
 import filecmp
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
 from gateway.directories import sync_directory
 
-__all__ = ["make_directory", "may_exist", "store", "sync_directory"]
+__all__ = ["make_directory", "may_exist", "named", "store", "sync_directory", "written"]
 
 
 def store(path: Path, blocks: Iterable[bytes]) -> bool:
@@ -21,6 +22,13 @@ def store(path: Path, blocks: Iterable[bytes]) -> bool:
     False where a file of the very same octets lies there already. Raises OSError, FileExistsError where a file of other
     octets lies there; nothing is left behind then. The directory is for the caller to sync, once for several files.
     """
+    with written(path, blocks) as temporary:
+        return named(temporary, path)
+
+
+@contextmanager
+def written(path: Path, blocks: Iterable[bytes]) -> Iterator[Path]:
+    """A synced file of these octets beside `path`, to be given names; its own, a temporary one, is gone afterwards."""
     # No NamedTemporaryFile: on a full disk its last flush fails, and the file stays.
     descriptor, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -28,14 +36,20 @@ def store(path: Path, blocks: Iterable[bytes]) -> bool:
             file.writelines(blocks)
             file.flush()
             os.fsync(descriptor)
+        yield Path(temporary)
+    finally:
+        Path(temporary).unlink()
+
+
+def named(temporary: Path, path: Path) -> bool:
+    """Give the file at `temporary` the name `path`. False and errors are those of `store`."""
+    try:
         # A link fails where a rename would overwrite.
         os.link(temporary, path)
     except FileExistsError:
         if not filecmp.cmp(temporary, path, shallow=False):
             raise
         return False
-    finally:
-        Path(temporary).unlink()
     return True
 
 

@@ -20,3 +20,10 @@ class DirectorySettings(ConnectorSettings):
             description="The archive's directory. It is made where it does not exist; nothing else should write there."
         ),
     ]
+    single_instance: Annotated[
+        bool,
+        Field(
+            description="Whether mails of the same content share one file, by hard links. All of the archive has to be "
+            "on one file system."
+        ),
+    ] = False

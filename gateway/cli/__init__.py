@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.cli.archive import archive
 from gateway.cli.check import check
 from gateway.cli.password import password
 from gateway.cli.replay import replay
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (serve, check, send, replay, schema, verify, password):
     app.command()(command)
 app.add_typer(spool, name="spool")
+app.add_typer(archive, name="archive")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it with the option's value

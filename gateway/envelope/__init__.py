@@ -26,6 +26,7 @@ from gateway.envelope.model import (
     Transaction,
     TransactionEnvelope,
 )
+from gateway.envelope.shared_content import shared_content_key
 from gateway.envelope.ulid import new_id
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "new_id",
     "read_headers",
     "read_metadata",
+    "shared_content_key",
     "with_own_trace",
     "without_own_results",
     "write_header",

@@ -1,7 +1,7 @@
 """Emit one mail again and again, killed before each operation that changes the file system, each time elsewhere.
 
-Usage: crash.py ENVELOPE CONTENT DIRECTORY. Prints how many operations there are; DIRECTORY/1 was left by a process that
-was killed before the first of them, and so on.
+Usage: crash.py ENVELOPE CONTENT DIRECTORY [shared]. Prints how many operations there are; DIRECTORY/1 was left by a
+process that was killed before the first of them, and so on.
 """
 
 import asyncio
@@ -34,21 +34,22 @@ def kill_before(fatal):
         setattr(os, name, wrapped(getattr(os, name)))
 
 
-async def emit(mail, directory):
-    connector = CONNECTOR.build(DirectorySettings(name="archive", path=directory), {})
+async def emit(mail, directory, *, single_instance):
+    settings = DirectorySettings(name="archive", path=directory, single_instance=single_instance)
+    connector = CONNECTOR.build(settings, {})
     await connector.open()
     await connector.emit(mail)
     await connector.close()
 
 
-def main(envelope, content, directory):
+def main(envelope, content, directory, layout=""):
     mail = Mail(json_v1.decode(Path(envelope).read_bytes()), Content(Path(content).read_bytes()))
     fatal = 1
     while True:
         child = os.fork()
         if not child:
             kill_before(fatal)
-            asyncio.run(emit(mail, Path(directory) / str(fatal)))
+            asyncio.run(emit(mail, Path(directory) / str(fatal), single_instance=layout == "shared"))
             os._exit(0)
         if not os.waitpid(child, 0)[1]:
             break
