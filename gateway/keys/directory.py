@@ -18,7 +18,8 @@ import msgspec
 
 from gateway.dates import seconds_of, timestamp
 from gateway.directories import make_directory, sync_directory
-from gateway.keys.jwk import decode_octets, encode_octets, public_octets, thumbprint
+from gateway.keys.ed25519 import public_octets
+from gateway.keys.jwk import decode_octets, encode_octets, thumbprint
 from gateway.keys.key import SECRET_OCTETS, Key, KeyRing, KeysError, Purpose
 
 __all__ = ["create_key", "read_keys", "retire_key"]

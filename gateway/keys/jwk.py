@@ -14,17 +14,10 @@ from typing import Any
 import msgspec
 
 from gateway.dates import seconds_of
+from gateway.keys.ed25519 import public_octets
 from gateway.keys.key import Key, KeyRing, KeysError, Purpose
 
-__all__ = [
-    "PublicKey",
-    "decode_octets",
-    "encode_octets",
-    "public_key_set",
-    "public_octets",
-    "read_key_set",
-    "thumbprint",
-]
+__all__ = ["PublicKey", "decode_octets", "encode_octets", "public_key_set", "read_key_set", "thumbprint"]
 
 _PUBLIC_OCTETS = 32
 # A gateway that is told to sign with another key goes on with the old one until then.
@@ -52,7 +45,7 @@ def read_key_set(octets: bytes) -> Mapping[str, PublicKey]:
     """The Ed25519 keys of a JWK set, by their ids. Raises KeysError."""
     try:
         members = msgspec.json.decode(octets, type=dict[str, Any]).get("keys")
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         members = None
     if not isinstance(members, list):
         raise KeysError('this is no JWK set; it has the form {"keys": […]} that `mailsluice keys publish` prints')
@@ -71,15 +64,6 @@ def read_key_set(octets: bytes) -> Mapping[str, PublicKey]:
             "this JWK set has no Ed25519 key; receipts are verified with what `mailsluice keys publish` prints"
         )
     return found
-
-
-def public_octets(secret: bytes) -> bytes:
-    """The public half of an Ed25519 private key. Raises KeysError where the library is missing."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError as error:
-        raise KeysError("keys that sign receipts need more packages: pip install 'mailsluice[receipts]'") from error
-    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
 def thumbprint(public: bytes) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.dates import seconds_of
 from gateway.keys import KeyRing, KeysError, Purpose, create_key, public_key_set, read_key_set, read_keys, retire_key
-from gateway.keys.jwk import decode_octets, encode_octets, public_octets, thumbprint
+from gateway.keys.ed25519 import public_octets
+from gateway.keys.jwk import decode_octets, encode_octets, thumbprint
 
 # RFC 8037, appendix A.1 to A.3.
 RFC_SECRET = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
@@ -62,10 +63,11 @@ def test_keys_of_others_are_passed_over(directory):
         (b'{"keys": {}}', "no JWK set"),
         (b"[" * 100_000, "no JWK set"),
         (b"\xff", "no JWK set"),
+        (b'{"\xff": 1}', "no JWK set"),
         (b'{"keys": []}', "no Ed25519 key"),
         (public_key_set(KeyRing()).encode(), "no Ed25519 key"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_is_no_set_of_keys_is_refused(octets, why):
     with pytest.raises(KeysError, match=why):
