@@ -31,13 +31,13 @@ _MESSAGES = (
     " WHERE number BETWEEN ? AND ? ORDER BY number"
 )
 _DELIVERIES = (
-    "SELECT message, CAST(connector AS BLOB), CAST(recipients AS BLOB), checksum, ordering_key, CAST(state AS BLOB),"
-    " due, attempts, possible_duplicate, CAST(status AS BLOB), CAST(cause AS BLOB) FROM delivery"
+    "SELECT message, CAST(connector AS BLOB), {}, CAST(recipients AS BLOB), checksum, ordering_key,"
+    " CAST(state AS BLOB), due, attempts, possible_duplicate, CAST(status AS BLOB), CAST(cause AS BLOB) FROM delivery"
     " WHERE message BETWEEN ? AND ? ORDER BY message"
 )
 _PAUSED = "SELECT CAST(connector AS BLOB), since, CAST(cause AS BLOB) FROM paused WHERE 1 BETWEEN ? AND ?"
 _INSERT_MESSAGE = "INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?)"
-_INSERT_DELIVERY = "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_DELIVERY = "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STRANDED = (
     "SELECT number, envelope FROM message WHERE number > ? AND"
     " NOT EXISTS (SELECT 1 FROM delivery WHERE message = number) ORDER BY number LIMIT ?"
@@ -71,7 +71,8 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
     if source is None:
         return CarriedOver(0, 0, complete=False)
     highest = _highest(source)
-    messages, deliveries = _Rows(source, _MESSAGES, highest), _Rows(source, _DELIVERIES, highest)
+    part = "part" if _has_parts(source) else "0"
+    messages, deliveries = _Rows(source, _MESSAGES, highest), _Rows(source, _DELIVERIES.format(part), highest)
     named = ((row[0], text(row[1]), *row[2:]) for row in messages.read())
     _copy(target, _INSERT_MESSAGE, (row for row in named if _is_message(row)))
     ordered = (_in_order(row) for row in deliveries.read())
@@ -127,6 +128,18 @@ def _highest(source: apsw.Connection) -> int:
     return number if isinstance(number, int) and 0 < number < _HIGHEST else _HIGHEST
 
 
+def _has_parts(source: apsw.Connection) -> bool:
+    """Whether it is of a format that knows parts of a delivery."""
+    try:
+        source.execute("SELECT part FROM delivery WHERE false")
+    except apsw.SQLError:
+        return False
+    except apsw.Error:
+        # Whatever else is wrong with it, reading its rows finds out.
+        return True
+    return True
+
+
 def _copy(target: apsw.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
     target.execute("BEGIN")
     for number, row in enumerate(rows):
@@ -145,8 +158,10 @@ def _is_message(row: tuple[Any, ...]) -> bool:
 
 
 def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    message, connector, recipients, checksum, key, state, due, attempts, possible_duplicate, status, cause = row
-    if not (isinstance(connector, bytes) and isinstance(recipients, bytes) and isinstance(checksum, int)):
+    message, connector, part, recipients, checksum, key, state, due, attempts, possible_duplicate, status, cause = row
+    if not (isinstance(connector, bytes) and isinstance(recipients, bytes)):
+        return None
+    if not (isinstance(part, int) and isinstance(checksum, int)):
         return None
     connector, state, cause = text(connector), text(state), text(cause)
     try:
@@ -158,6 +173,7 @@ def _in_order(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
     return (
         message,
         connector,
+        part,
         text(recipients),
         checksum,
         key if isinstance(key, bytes) else None,
@@ -176,7 +192,8 @@ def _stranded(target: apsw.Connection) -> Iterator[tuple[Any, ...]]:
         for number, envelope in some:
             delivery = NewDelivery(connector=_NO_CONNECTOR, recipients=_every_recipient(envelope))
             cause = "where the message was to go could not be read"
-            yield *delivery_row(number, delivery), None, State.QUARANTINED, 0.0, 0, 1, "", cause
+            _, connector, *recipients = delivery_row(number, delivery)
+            yield number, connector, 0, *recipients, None, State.QUARANTINED, 0.0, 0, 1, "", cause
             last = number
 
 

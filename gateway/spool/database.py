@@ -62,9 +62,36 @@ CREATE TABLE paused (
 ) WITHOUT ROWID;
 """
 
+# What was one delivery becomes several when the destination refuses some of its recipients for good and not others. The
+# part is 0 for the delivery as it was accepted; others have a number that no message and no other part ever has.
+_PARTS = """
+ALTER TABLE delivery RENAME TO whole_delivery;
+CREATE TABLE delivery (
+    message INTEGER NOT NULL,
+    connector TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    recipients TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
+    ordering_key BLOB,
+    state TEXT NOT NULL,
+    due REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    possible_duplicate INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT '',
+    cause TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (message, connector, part)
+) WITHOUT ROWID;
+INSERT INTO delivery
+    SELECT message, connector, 0, recipients, checksum, ordering_key, state, due, attempts, possible_duplicate, status,
+        cause FROM whole_delivery;
+DROP TABLE whole_delivery;
+CREATE INDEX delivery_due ON delivery (connector, due, message) WHERE state = 'waiting';
+CREATE INDEX delivery_order ON delivery (connector, ordering_key, message) WHERE ordering_key IS NOT NULL;
+"""
+
 # From each format to the next, the first from nothing. A database of an older format goes through those that it lacks,
 # in one transaction: a crash in the middle leaves it as it was.
-_STEPS = (_TABLES,)
+_STEPS = (_TABLES, _PARTS)
 FORMAT = len(_STEPS)
 
 

@@ -1,7 +1,7 @@
 """What goes into the spool, what comes out of it, and what is said about it afterwards: values.
 
-A delivery is one message for one connector. It waits, is attempted, and then is either gone (delivered), waits again,
-or is kept as a dead letter:
+A delivery is one message for one connector, with the recipients that go there. It waits, is attempted, and then is
+either gone (delivered), waits again, or is kept as a dead letter:
 
     waiting ⇄ attempted → (delivered: no row)
        ↑          ├─────→ dead          an operator decides
@@ -21,6 +21,7 @@ from gateway.spool.content_files import INLINE_OCTETS
 __all__ = [
     "Claim",
     "Damage",
+    "DeadLetter",
     "Entry",
     "NewDelivery",
     "NewMessage",
@@ -72,7 +73,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     `mail` has the recipients of this delivery only, which stand at `recipients` in the envelope of the message. Where
     `mail.content` is a file, it is for the caller to close. `attempts` counts this one.
     `possible_duplicate` says that an earlier one may have delivered the mail, and `is_ordered` that others may wait
-    behind it: it has an ordering key.
+    behind it: it has an ordering key. `part` is 0 but for what was once a dead letter of some of the recipients.
     """
 
     message: int
@@ -80,6 +81,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     mail: Mail
     recipients: tuple[int, ...]
     attempts: int
+    part: int = 0
     possible_duplicate: bool = False
     is_ordered: bool = False
 
@@ -111,15 +113,29 @@ class Notification(Struct, frozen=True, kw_only=True):
     recipient: int | None = None
 
 
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """Some recipients of a delivery who become a dead letter of their own, while others wait for another attempt."""
+
+    recipients: tuple[int, ...]
+    possible_duplicate: bool
+    status: str
+    cause: str
+
+
 class Settlement(Struct, frozen=True, kw_only=True):
     """What became of an attempt: the one that `attempts` counts, or with 0 whichever is under way.
 
-    `due` is when a delivery that waits is tried again, Unix time. It may be said again, whether or not it was heard.
+    It is about the recipients at the positions `recipients` of the message, where there are any, else about all of the
+    delivery's. The others have the mail, those of the `dead_letter` aside. `due` is when a delivery that waits is tried
+    again, Unix time. It may be said again, whether or not it was heard.
     """
 
     message: int
     connector: str
     state: State
+    part: int = 0
+    recipients: tuple[int, ...] = ()
+    dead_letter: DeadLetter | None = None
     due: float = 0.0
     attempts: int = 0
     possible_duplicate: bool = False

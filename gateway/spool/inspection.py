@@ -29,9 +29,9 @@ __all__ = ["DamagedRowError", "Inspection", "Paused", "Selection", "SpooledDeliv
 
 _PAGE = 500
 _DELIVERIES = (
-    "SELECT d.message, CAST(d.connector AS BLOB), CAST(d.recipients AS BLOB), d.checksum, CAST(d.state AS BLOB),"
-    " CAST(d.due AS REAL), CAST(d.attempts AS INTEGER), d.possible_duplicate, CAST(d.status AS BLOB),"
-    " CAST(d.cause AS BLOB), CAST(m.id AS BLOB), CAST(coalesce(m.accepted_at, 0) AS REAL),"
+    "SELECT d.message, CAST(d.connector AS BLOB), d.part, CAST(d.recipients AS BLOB), d.checksum,"
+    " CAST(d.state AS BLOB), CAST(d.due AS REAL), CAST(d.attempts AS INTEGER), d.possible_duplicate,"
+    " CAST(d.status AS BLOB), CAST(d.cause AS BLOB), CAST(m.id AS BLOB), CAST(coalesce(m.accepted_at, 0) AS REAL),"
     " CAST(coalesce(m.size, 0) AS INTEGER)"
     " FROM delivery d LEFT JOIN message m ON m.number = d.message"
 )
@@ -69,6 +69,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 class SpooledDelivery(Struct, frozen=True, kw_only=True):
     """One message for one connector, as it stands in the spool. Times are Unix time in seconds.
 
+    A message may have several for a connector, each a `part` with its own recipients, once some of them were refused.
     `positions` are those of its recipients among all of the message's. `problem` says why the addresses cannot be read,
     where they cannot; then there are none. The id is empty where the message itself is not there.
     """
@@ -78,6 +79,7 @@ class SpooledDelivery(Struct, frozen=True, kw_only=True):
     accepted_at: float
     size: int
     connector: str
+    part: int
     state: str
     due: float
     attempts: int
@@ -252,10 +254,11 @@ class Inspection:
         # What comes in from now on is not followed: a busy gateway could go on for ever.
         ((last,),) = self._rows("SELECT max(message) FROM delivery", ())
         statement = (
-            f"{_DELIVERIES} WHERE {where} AND d.message <= ? AND (d.message, d.connector) > (?, CAST(? AS TEXT))"
-            " ORDER BY d.message, d.connector LIMIT ?"
+            f"{_DELIVERIES} WHERE {where} AND d.message <= ?"
+            " AND (d.message, d.connector, d.part) > (?, CAST(? AS TEXT), ?)"
+            " ORDER BY d.message, d.connector, d.part LIMIT ?"
         )
-        place: tuple[int, bytes] = (-1, b"")
+        place: tuple[int, bytes, int] = (-1, b"", 0)
         while rows := self._rows(statement, (*values, last, *place, _PAGE)):
             for row in rows:
                 delivery = self._with_addresses(row)
@@ -263,16 +266,18 @@ class Inspection:
                     selection.recipient is None or any(map(selection.recipient, delivery.recipients))
                 ):
                     yield delivery
-            place = rows[-1][:2]
+            place = rows[-1][:3]
 
     def _with_addresses(self, row: tuple[Any, ...]) -> SpooledDelivery | None:
-        number, connector, recipients, checksum, state, due, attempts, duplicate, status, cause, id_, at, size = row
+        number, connector, part, recipients, checksum, state, due, attempts, duplicate, status, cause, *of_message = row
+        id_, at, size = of_message
         delivery = SpooledDelivery(
             message=number,
             id=text(id_),
             accepted_at=at,
             size=size,
             connector=text(connector),
+            part=part,
             state=text(state),
             due=due,
             attempts=attempts,

@@ -21,11 +21,12 @@ _RETRIABLE = (State.DEAD, State.WAITING, State.QUARANTINED)
 # Due since ever: whatever the clock of the gateway's process says.
 _RETRY = (
     "UPDATE delivery SET state = 'waiting', due = 0, attempts = 0"
-    " WHERE message = ?1 AND connector = ?2 AND state = ?3"
-    " AND EXISTS (SELECT 1 FROM message WHERE number = ?1 AND id = ?4)"
+    " WHERE message = ?1 AND connector = ?2 AND part = ?3 AND state = ?4"
+    " AND EXISTS (SELECT 1 FROM message WHERE number = ?1 AND id = ?5)"
 )
 _IS_THERE = (
-    "SELECT 1 FROM delivery d JOIN message m ON m.number = d.message WHERE m.id = ? AND d.connector = ? AND d.state = ?"
+    "SELECT 1 FROM delivery d JOIN message m ON m.number = d.message"
+    " WHERE m.id = ? AND d.connector = ? AND d.part = ? AND d.state = ?"
 )
 
 
@@ -59,7 +60,8 @@ def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> Iter
         retried = 0
         with _transaction(inspection):
             for each in wanted:
-                inspection.connection.execute(_RETRY, (each.message, each.connector, each.state, each.id))
+                values = each.message, each.connector, each.part, each.state, each.id
+                inspection.connection.execute(_RETRY, values)
                 retried += inspection.connection.changes()
         yield Retried(retried=retried, left=len(some) - retried - len(refused), refused=tuple(refused))
 
@@ -84,10 +86,10 @@ def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int
     files: list[str] = []
     with _transaction(inspection):
         for each in deliveries:
-            if not list(inspection.connection.execute(_IS_THERE, (each.id, each.connector, each.state))):
+            if not list(inspection.connection.execute(_IS_THERE, (each.id, each.connector, each.part, each.state))):
                 continue
-            settlement = Settlement(message=each.message, connector=each.connector, state=State.DELIVERED)
-            files += operations.settle(inspection.connection, settlement)
+            gone = Settlement(message=each.message, connector=each.connector, part=each.part, state=State.DELIVERED)
+            files += operations.settle(inspection.connection, gone)
             removed += 1
     for id_ in files:
         inspection.remove_content(id_)

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.envelope import Content, Mail
 from gateway.spool.content_files import INLINE_OCTETS
-from gateway.spool.entry import Damage, NewMessage, Settlement, State, octets_in_memory
+from gateway.spool.entry import Damage, DeadLetter, NewMessage, Settlement, State, octets_in_memory
 from gateway.spool.rows import (
     DamagedRowError,
     check_content,
@@ -17,6 +17,7 @@ from gateway.spool.rows import (
     message_row,
     read_envelope,
     read_recipients,
+    recipients_columns,
     text,
 )
 
@@ -39,12 +40,12 @@ __all__ = [
 
 _INSERT_MESSAGE = "INSERT INTO message (id, accepted_at, size, checksum, envelope, content) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_DELIVERY = (
-    "INSERT INTO delivery (message, connector, recipients, checksum, ordering_key, state, due, attempts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO delivery (message, connector, part, recipients, checksum, ordering_key, state, due, attempts)"
+    " VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?)"
 )
 _HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
 _DUE = (
-    "SELECT message, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate,"
+    "SELECT message, part, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate,"
     " ordering_key IS NOT NULL FROM delivery WHERE {} = ? AND state = 'waiting' AND due <= ? ORDER BY {} LIMIT ?"
 )
 _OLDEST = _DUE.format("connector", "due, message")
@@ -56,21 +57,28 @@ _NEXT_CONNECTOR = (
     "SELECT CAST(min(connector) AS BLOB) FROM delivery WHERE state = 'waiting' AND connector > CAST(? AS TEXT)"
 )
 _MESSAGE = "SELECT CAST(id AS BLOB), checksum, envelope, content FROM message WHERE number = ?"
-_ATTEMPT = "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ?"
+_ATTEMPT = (
+    "UPDATE delivery SET state = 'attempted', attempts = attempts + 1 WHERE message = ? AND connector = ? AND part = ?"
+)
 # What is said again, late, about an attempt must not meet the one after it.
 _UPDATE = (
     "UPDATE delivery SET state = ?1, due = ?2, possible_duplicate = ?3, status = ?4, cause = ?5,"
-    " attempts = max(attempts, ?8)"
-    " WHERE message = ?6 AND connector = ?7 AND state = 'attempted' AND (attempts <= ?8 OR ?8 = 0)"
+    " attempts = max(attempts, ?8), recipients = coalesce(?10, recipients), checksum = coalesce(?11, checksum)"
+    " WHERE message = ?6 AND connector = ?7 AND part = ?9 AND state = 'attempted' AND (attempts <= ?8 OR ?8 = 0)"
 )
 _TAKE_BACK = (
     "UPDATE delivery SET state = 'waiting', due = max(due, ?), attempts = attempts - 1, cause = ?"
-    " WHERE message = ? AND connector = ? AND state = 'attempted' AND attempts = ?"
+    " WHERE message = ? AND connector = ? AND part = ? AND state = 'attempted' AND attempts = ?"
 )
-_SET_ASIDE = "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ?"
-_KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ?"
+_SET_ASIDE = (
+    "UPDATE delivery SET state = ?, cause = ?, ordering_key = NULL WHERE message = ? AND connector = ? AND part = ?"
+)
+_KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ? AND part = ?"
+# By the counter of the messages, whose numbers are never given again: so is no part's.
+_NEXT_PART = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'message' RETURNING seq"
+_INSERT_DEAD_LETTER = "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, NULL, 'dead', ?, ?, ?, ?, ?)"
 _RECIPIENTS = "SELECT CAST(recipients AS BLOB) FROM delivery WHERE message = ?"
-_DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? RETURNING ordering_key"
+_DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? AND part = ? RETURNING ordering_key"
 _DELETE_MESSAGE = (
     "DELETE FROM message WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)"
     " RETURNING CASE WHEN content IS NULL THEN id ELSE '' END"
@@ -108,6 +116,7 @@ class Due(NamedTuple):
     """A delivery as it was claimed. `mail.content` is empty where `is_file`: then it lies in the file of its id."""
 
     message: int
+    part: int
     mail: Mail
     recipients: tuple[int, ...]
     is_file: bool
@@ -161,7 +170,7 @@ def claim(
     """
     due: list[Due] = []
     damaged: list[Damage] = []
-    for number, recipients, checksum, attempts, possible_duplicate, is_ordered in list(
+    for number, part, recipients, checksum, attempts, possible_duplicate, is_ordered in list(
         connection.execute(_LATEST if latest_first else _OLDEST, (connector, now, limit))
     ):
         try:
@@ -169,14 +178,14 @@ def claim(
             mail, is_file = _read_message(connection, number, positions)
         except DamagedRowError as error:
             damaged.append(Damage(message=number, connector=connector, cause=str(error)))
+            _set_aside(connection, (number, connector, part), State.QUARANTINED, str(error))
             continue
         octets -= octets_in_memory(mail, len(positions)) + is_file * INLINE_OCTETS
         if octets < 0 and due:
             break
-        due.append(Due(number, mail, positions, is_file, attempts + 1, bool(possible_duplicate), bool(is_ordered)))
-    connection.executemany(_ATTEMPT, [(each.message, connector) for each in due])
-    for damage in damaged:
-        _set_aside(connection, damage.message, connector, State.QUARANTINED, damage.cause)
+        marks = bool(possible_duplicate), bool(is_ordered)
+        due.append(Due(number, part, mail, positions, is_file, attempts + 1, *marks))
+    connection.executemany(_ATTEMPT, [(each.message, connector, each.part) for each in due])
     ((next_due,),) = connection.execute(_NEXT_DUE, (connector,))
     return Claimed(due, damaged, next_due)
 
@@ -187,8 +196,9 @@ def settle(connection: apsw.Connection, settlement: Settlement) -> list[str]:
     A second time it changes nothing, and adds no notification again.
     """
     message, connector, state = settlement.message, settlement.connector, settlement.state
+    delivery = message, connector, settlement.part
     if state is State.DELIVERED:
-        keys = [key for (key,) in connection.execute(_DELETE_DELIVERY, (message, connector))]
+        keys = [key for (key,) in connection.execute(_DELETE_DELIVERY, delivery)]
         if not keys:
             return []
         gone = [id_ for (id_,) in connection.execute(_DELETE_MESSAGE, (message,)) if id_]
@@ -196,23 +206,28 @@ def settle(connection: apsw.Connection, settlement: Settlement) -> list[str]:
         _notify(connection, settlement)
         return gone
     due, status, cause = settlement.due, settlement.status, settlement.cause
+    positions = settlement.recipients
+    columns = recipients_columns(message, connector, positions) if positions else (None, None)
     values = (state, due, settlement.possible_duplicate, status, cause, message, connector, settlement.attempts)
-    connection.execute(_UPDATE, values)
+    connection.execute(_UPDATE, (*values, settlement.part, *columns))
     if connection.changes():
         if state is not State.WAITING:
-            _set_aside(connection, message, connector, state, cause)
+            _set_aside(connection, delivery, state, cause)
+        if settlement.dead_letter is not None:
+            _add_dead_letter(connection, settlement, settlement.dead_letter)
         _notify(connection, settlement)
     return []
 
 
 def take_back(connection: apsw.Connection, claimed: Iterable[Due], connector: str, due: float, cause: str) -> None:
     """Let attempts that were claimed and not made be claimed again, at `due` or when they were due before."""
-    connection.executemany(_TAKE_BACK, [(due, cause, each.message, connector, each.attempts) for each in claimed])
+    values = [(due, cause, each.message, connector, each.part, each.attempts) for each in claimed]
+    connection.executemany(_TAKE_BACK, values)
 
 
 def quarantine(connection: apsw.Connection, due: Due, connector: str, cause: str) -> None:
     """Keep for an operator what was claimed and is found to be damaged."""
-    _set_aside(connection, due.message, connector, State.QUARANTINED, cause)
+    _set_aside(connection, (due.message, connector, due.part), State.QUARANTINED, cause)
 
 
 def put_back_attempted(connection: apsw.Connection, now: float) -> int:
@@ -285,12 +300,20 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> None:
             add(connection, notification.message)
 
 
-def _set_aside(connection: apsw.Connection, message: int, connector: str, state: State, cause: str) -> None:
+def _add_dead_letter(connection: apsw.Connection, settlement: Settlement, letter: DeadLetter) -> None:
+    ((part,),) = connection.execute(_NEXT_PART)
+    message, connector = settlement.message, settlement.connector
+    columns = recipients_columns(message, connector, letter.recipients)
+    said = settlement.due, settlement.attempts, letter.possible_duplicate, letter.status, letter.cause
+    connection.execute(_INSERT_DEAD_LETTER, (message, connector, part, *columns, *said))
+
+
+def _set_aside(connection: apsw.Connection, delivery: tuple[int, str, int], state: State, cause: str) -> None:
     """What is kept for an operator holds back nothing of its ordering key."""
-    keys = [key for (key,) in connection.execute(_KEY, (message, connector))]
-    connection.execute(_SET_ASIDE, (state, cause, message, connector))
+    keys = [key for (key,) in connection.execute(_KEY, delivery)]
+    connection.execute(_SET_ASIDE, (state, cause, *delivery))
     for key in keys:
-        _promote(connection, connector, key)
+        _promote(connection, delivery[1], key)
 
 
 def _promote(connection: apsw.Connection, connector: str, key: bytes | None) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "message_row",
     "read_envelope",
     "read_recipients",
+    "recipients_columns",
     "text",
 ]
 
@@ -37,8 +38,13 @@ def message_row(message: NewMessage, content: bytes | None) -> tuple[Any, ...]:
 
 def delivery_row(number: int, delivery: NewDelivery) -> tuple[Any, ...]:
     """The values of `delivery (message, connector, recipients, checksum)`."""
-    recipients = msgspec.json.encode(delivery.recipients).decode()
-    return number, delivery.connector, recipients, _delivery_checksum(number, delivery.connector, recipients)
+    return number, delivery.connector, *recipients_columns(number, delivery.connector, delivery.recipients)
+
+
+def recipients_columns(number: int, connector: str, positions: tuple[int, ...]) -> tuple[str, int]:
+    """The values of `delivery (recipients, checksum)`."""
+    recipients = msgspec.json.encode(positions).decode()
+    return recipients, _delivery_checksum(number, connector, recipients)
 
 
 def text(octets: object) -> str:

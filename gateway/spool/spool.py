@@ -206,6 +206,11 @@ class Spool:
         """The connectors for which something waits. Raises OSError."""
         return await self._writer.run(operations.connectors)
 
+    async def is_empty(self) -> bool:
+        """Whether there is nothing in it, dead letters included. Raises OSError."""
+        any_ = "SELECT EXISTS (SELECT 1 FROM message) OR EXISTS (SELECT 1 FROM delivery)"
+        return await self._writer.run(lambda connection: list(connection.execute(any_)) == [(0,)])
+
     async def changes(self) -> int:
         """A number that changes when anything but the calls above has changed the spool. Raises OSError."""
         return await self._writer.run(
@@ -312,6 +317,7 @@ def _entry(due: Due, connector: str, mail: Mail) -> Entry:
     return Entry(
         message=due.message,
         connector=connector,
+        part=due.part,
         mail=mail,
         recipients=due.recipients,
         attempts=due.attempts,

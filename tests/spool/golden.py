@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gateway.spool import NewDelivery, NewMessage, State
+from gateway.spool import DeadLetter, NewDelivery, NewMessage, State
 from gateway.spool.database import FORMAT
 from tests.spool.spools import claimed, mail_of, opened, settled
 
@@ -40,7 +40,13 @@ async def make(directory: Path) -> None:
             )
             await spool.add(NewMessage(mail=mail_of(content), deliveries=deliveries, accepted_at=ACCEPTED_AT))
 
-        await add(b"dead")
+        two = NewDelivery(connector="archive", recipients=(0, 1))
+        await spool.add(
+            NewMessage(mail=mail_of(b"dead").for_recipients((0, 0)), deliveries=(two,), accepted_at=ACCEPTED_AT)
+        )
+        (entry,) = await claimed(spool)
+        refused = DeadLetter(recipients=(1,), possible_duplicate=False, status="5.1.1", cause="an example")
+        await spool.settle(settled(entry, State.WAITING, recipients=(0,), dead_letter=refused))
         await add(b"quarantined")
         await add(b"interrupted")
         for entry in await claimed(spool):

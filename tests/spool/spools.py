@@ -45,7 +45,14 @@ def new(mail: Mail | None = None, *connectors: str, **delivery: Any) -> NewMessa
 
 
 def settled(entry: Entry, state: State = State.DELIVERED, **values: Any) -> Settlement:
-    return Settlement(message=entry.message, connector=entry.connector, state=state, attempts=entry.attempts, **values)
+    return Settlement(
+        message=entry.message,
+        connector=entry.connector,
+        part=entry.part,
+        state=state,
+        attempts=entry.attempts,
+        **values,
+    )
 
 
 @asynccontextmanager

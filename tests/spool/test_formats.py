@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.spool import SpoolError, database
+from gateway.spool import SpoolError, database, salvage
 from tests.spool.golden import CONTENTS, FOLDER, STATES
 from tests.spool.spools import claimed, drained, new, opened, rows, settled
 
@@ -54,20 +54,43 @@ async def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
 
 
 async def test_an_older_format_is_brought_up_to_date_by_the_owner_only_and_all_at_once(tmp_path, monkeypatch):
+    today, steps = database.FORMAT, database._STEPS
     async with opened(tmp_path) as spool:
         await spool.add(new())
     step = "ALTER TABLE message ADD COLUMN colour TEXT; UPDATE message SET colour = 'red';"
-    monkeypatch.setattr(database, "FORMAT", 2)
-    monkeypatch.setattr(database, "_STEPS", (*database._STEPS, step + "SELECT this_fails()"))
+    monkeypatch.setattr(database, "FORMAT", today + 1)
+    monkeypatch.setattr(database, "_STEPS", (*steps, step + "SELECT this_fails()"))
     with pytest.raises(SpoolError, match="left by an older version; start the gateway once"):
         database.connect(tmp_path / "spool.db")
     with pytest.raises(SpoolError, match="this_fails"):
         async with opened(tmp_path):
             pass
-    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
+    assert rows(tmp_path, "PRAGMA user_version") == [(today,)]
     assert "colour" not in str(rows(tmp_path, "SELECT sql FROM sqlite_schema"))
-    monkeypatch.setattr(database, "_STEPS", (*database._STEPS[:1], step))
+    monkeypatch.setattr(database, "_STEPS", (*steps, step))
     async with opened(tmp_path) as spool:
         assert rows(tmp_path, "SELECT colour FROM message") == [("red",)]
         assert len(await drained(spool)) == 1
-    assert rows(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert rows(tmp_path, "PRAGMA user_version") == [(today + 1,)]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_the_first_page_is_the_same_however_old_the_spool_is(tmp_path, golden):
+    """What stands there says where the tables begin; a damaged one is replaced by that of a new spool."""
+    shutil.copytree(golden, tmp_path / "old")
+    pages = []
+    for name in ("old", "new"):
+        async with opened(tmp_path / name):
+            pass
+        pages.append(rows(tmp_path / name, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"))
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_what_can_be_read_of_a_damaged_spool_is_carried_over_however_old_it_is(tmp_path, golden):
+    shutil.copytree(golden, tmp_path / "spool")
+    deliveries = "SELECT message, connector, recipients, checksum, state, attempts FROM delivery"
+    before = rows(tmp_path / "spool", deliveries)
+    salvage.salvage(tmp_path / "spool")
+    assert rows(tmp_path / "spool", deliveries) == before
+    assert before

@@ -137,7 +137,7 @@ def test_a_full_disk_is_said_and_changes_nothing(folder):
         # As many rows as need new pages when they enter an index.
         spool.connection.execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
-            " INSERT INTO delivery SELECT message, 'b' || i, recipients, checksum, NULL, 'dead', due, attempts,"
+            " INSERT INTO delivery SELECT message, 'b' || i, part, recipients, checksum, NULL, 'dead', due, attempts,"
             " possible_duplicate, status, cause FROM delivery, n"
         )
         spool.connection.pragma("max_page_count", spool.connection.pragma("page_count"))
