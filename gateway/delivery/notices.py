@@ -1,7 +1,7 @@
 """Which notifications go out about a spooled mail, and where to: each is new spooled mail, `gateway.notification`'s."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -30,8 +30,11 @@ class Notices:
         self._hostname = hostname
         self._via = via
 
-    def failed(self, entry: Entry, failure: DeliveryFailure) -> tuple[Notification, ...]:
-        """For the originator of a mail that has become a dead letter; nothing where nobody is to be told."""
+    def failed(self, entry: Entry, failures: Sequence[DeliveryFailure]) -> tuple[Notification, ...]:
+        """For the originator of a mail that has become a dead letter; nothing where nobody is to be told.
+
+        `failures` has one for each recipient of the entry.
+        """
         by_destination: dict[str, list[int]] = {}
         for position, recipient in enumerate(entry.mail.envelope.envelope.recipients):
             by_destination.setdefault(self._via(recipient.address), []).append(position)
@@ -39,7 +42,8 @@ class Notices:
         return tuple(
             Notification(message=_spooled(written, via))
             for via, positions in by_destination.items()
-            if (written := self._failed(entry.mail.for_recipients(positions), failure)) is not None
+            if (written := self._failed(entry.mail.for_recipients(positions), [failures[each] for each in positions]))
+            is not None
         )
 
     def relayed(self, entry: Entry) -> tuple[Notification, ...]:
@@ -55,17 +59,13 @@ class Notices:
                     found.append(Notification(message=_spooled(written, via), recipient=entry.recipients[place]))
         return tuple(found)
 
-    def _failed(self, mail: Mail, failure: DeliveryFailure) -> Mail | None:
-        recipients = mail.envelope.envelope.recipients
+    def _failed(self, mail: Mail, failures: Sequence[DeliveryFailure]) -> Mail | None:
+        undelivered = [
+            notification.Undelivered(recipient=recipient, status=failure.status, text=failure.text)
+            for recipient, failure in zip(mail.envelope.envelope.recipients, failures, strict=True)
+        ]
         try:
-            return notification.failed(
-                mail,
-                recipients,
-                status=failure.status,
-                text=failure.text,
-                hostname=self._hostname,
-                now=time.time_ns(),
-            )
+            return notification.failed(mail, undelivered, hostname=self._hostname, now=time.time_ns())
         except OSError as error:
             _unwritten(mail, error)
             return None

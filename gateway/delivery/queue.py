@@ -7,17 +7,21 @@ Only a window of it is in memory (`gateway.delivery.window`), and less while the
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast
 
-from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailure
+from msgspec import structs
+
+from gateway.connector import DeliveryFailure, DestinationClosed, Receipt, TransientFailure
 from gateway.delivery import records
 from gateway.delivery.clock import now
 from gateway.delivery.destination import Destination
 from gateway.delivery.health import Health
 from gateway.delivery.notices import Notices
+from gateway.delivery.shares import share, taken, together
 from gateway.delivery.window import Window
-from gateway.spool import Entry, NewMessage, Notification, Settlement, Spool, State, octets_in_memory
+from gateway.spool import DeadLetter, Entry, NewMessage, Notification, Settlement, Spool, State, octets_in_memory
 from gateway.threads import in_thread
 
 __all__ = ["DeliveryQueue"]
@@ -225,17 +229,50 @@ class DeliveryQueue:
             return self._put_off(entry, failure, delay=0.0)
         except TransientFailure as failure:
             self._health.failed(failure, trials)
-            delay = self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
+            delay = self._delay_seconds(entry)
             if delay is None:
-                return await self._dead_letter(entry, failure)
+                return await self._dead_letter(entry, [failure] * len(entry.recipients))
             return self._put_off(entry, failure, delay=max(delay, failure.retry_after_seconds))
         except DeliveryFailure as failure:
             # It refuses the mail: so it is there, and works.
             self._health.succeeded()
-            return await self._dead_letter(entry, failure)
-        records.delivered(entry, receipt, seconds=time.monotonic() - started)
+            return await self._dead_letter(entry, [failure] * len(entry.recipients))
         self._health.succeeded()
-        return _settlement(entry, State.DELIVERED, notifications=await self._relayed(entry))
+        have_it = taken(entry, receipt.refused) if receipt.refused else entry
+        records.delivered(have_it, receipt, seconds=time.monotonic() - started)
+        notifications = await self._relayed(have_it)
+        if not receipt.refused:
+            return _settlement(entry, State.DELIVERED, notifications=notifications)
+        rest = await self._refused(entry, receipt)
+        return structs.replace(rest, notifications=notifications + rest.notifications)
+
+    async def _refused(self, entry: Entry, receipt: Receipt) -> Settlement:
+        """What is to be said of the recipients whom the destination refused."""
+        delay = self._delay_seconds(entry)
+        waiting: dict[int, TransientFailure] = {}
+        dead: dict[int, DeliveryFailure] = {}
+        for each in sorted(receipt.refused, key=lambda each: each.position):
+            if delay is not None and isinstance(each.failure, TransientFailure):
+                waiting[each.position] = each.failure
+            else:
+                dead[each.position] = each.failure
+        letter = await self._dead_letter(share(entry, [*dead]), [*dead.values()]) if dead else None
+        if delay is None or not waiting:
+            return cast("Settlement", letter)
+        delay = max(delay, *(failure.retry_after_seconds for failure in waiting.values()))
+        put_off = self._put_off(share(entry, [*waiting]), together([*waiting.values()]), delay=delay)
+        if letter is None:
+            return put_off
+        dead_letter = DeadLetter(
+            recipients=letter.recipients,
+            possible_duplicate=letter.possible_duplicate,
+            status=letter.status,
+            cause=letter.cause,
+        )
+        return structs.replace(put_off, dead_letter=dead_letter, notifications=letter.notifications)
+
+    def _delay_seconds(self, entry: Entry) -> float | None:
+        return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
 
     async def _relayed(self, entry: Entry) -> tuple[Notification, ...]:
         if not any(recipient.parameters for recipient in entry.mail.envelope.envelope.recipients):
@@ -277,9 +314,11 @@ class DeliveryQueue:
             cause=failure.cause,
         )
 
-    async def _dead_letter(self, entry: Entry, failure: DeliveryFailure) -> Settlement:
+    async def _dead_letter(self, entry: Entry, failures: Sequence[DeliveryFailure]) -> Settlement:
+        """`failures` has one for each recipient of the entry."""
         # Much of the mail is read, and returned in it.
-        notifications = await in_thread(lambda _: self.notices.failed(entry, failure))
+        notifications = await in_thread(lambda _: self.notices.failed(entry, failures))
+        failure = together(failures)
         records.dead_letter(entry, failure, notifications)
         return _settlement(
             entry,
@@ -317,6 +356,8 @@ def _settlement(
     return Settlement(
         message=entry.message,
         connector=entry.connector,
+        part=entry.part,
+        recipients=entry.recipients,
         state=state,
         due=due,
         attempts=entry.attempts,

@@ -31,7 +31,7 @@ _log = structlog.get_logger("mailsluice.delivery")
 
 
 def delivered(entry: Entry, receipt: Receipt, *, seconds: float) -> None:
-    """A destination has the mail."""
+    """A destination has the mail, for the recipients of the entry."""
     _log.info("delivered", **_which(entry), location=receipt.location, seconds=round(seconds, 6))
 
 
@@ -123,6 +123,7 @@ def _which(entry: Entry) -> dict[str, object]:
     return {
         "id": entry.mail.envelope.id,
         "connector": entry.connector,
+        "recipients": len(entry.recipients),
         "attempt": entry.attempts,
         "possible_duplicate": entry.possible_duplicate,
     }

@@ -5,6 +5,6 @@ relayed(mail, …)  ┘─> a Mail of ours ───┤ fields     fields and ad
                       or None           └ returned   the mail itself, or its header section
 """
 
-from gateway.notification.report import failed, relayed
+from gateway.notification.report import Undelivered, failed, relayed
 
-__all__ = ["failed", "relayed"]
+__all__ = ["Undelivered", "failed", "relayed"]

@@ -42,42 +42,67 @@ from gateway.notification.requests import (
 from gateway.notification.returned import Part, is_lines, returned_headers, returned_mail
 from gateway.status import DELIVERED, Status
 
-__all__ = ["failed", "relayed"]
+__all__ = ["Undelivered", "failed", "relayed"]
 
 
-class _Report(Struct, frozen=True, kw_only=True):
-    """What is said of some recipients. `reason` is empty where there is nothing to explain."""
+class Undelivered(Struct, frozen=True, kw_only=True):
+    """A recipient who does not get the mail, and the status and text of the DeliveryFailure that says why."""
 
-    subject: str
-    action: str
+    recipient: Recipient
     status: Status
-    reason: str
     text: str
 
 
-def failed(
-    mail: Mail, recipients: Sequence[Recipient], *, status: Status, text: str, hostname: str, now: int
-) -> Mail | None:
-    """The notification that `mail` will not be delivered to `recipients`; None where none of them wants one.
+class _Said(Struct, frozen=True, kw_only=True):
+    """What is said of a recipient. `reason` is empty where there is nothing to explain."""
 
-    `status` and `text` are those of the DeliveryFailure, a transient one where retries have ended. `hostname` is this
-    gateway's, `now` Unix time in nanoseconds. `mail` is not flattened; its content is read, up to 1 MiB of it, and not
-    needed later. Raises OSError where it cannot be read.
+    recipient: Recipient
+    status: Status
+    reason: str = ""
+
+
+class _Report(Struct, frozen=True, kw_only=True):
+    """What is said of some recipients. `has_one_reason` where the text explains what is the same for all of them."""
+
+    subject: str
+    action: str
+    text: str
+    recipients: tuple[_Said, ...]
+    has_one_reason: bool = True
+
+
+def failed(mail: Mail, undelivered: Sequence[Undelivered], *, hostname: str, now: int) -> Mail | None:
+    """The notification that `mail` will not be delivered to some recipients; None where none of them wants one.
+
+    A failure is a transient one where retries have ended. `hostname` is this gateway's, `now` Unix time in nanoseconds.
+    `mail` is not flattened; its content is read, up to 1 MiB of it, and not needed later. Raises OSError where it
+    cannot be read.
     """
-    wanted = [recipient for recipient in recipients if wants_failure(recipient)]
-    reason = one_line(text).encode("ascii", "replace").decode()
-    tried = "It was tried again and again, and is given up now." if status.class_ == 4 else "It is not tried again."
+    wanted = tuple(
+        _Said(
+            recipient=each.recipient,
+            status=each.status,
+            reason=one_line(each.text).encode("ascii", "replace").decode(),
+        )
+        for each in undelivered
+        if wants_failure(each.recipient)
+    )
+    given_up = any(each.status.class_ == 4 for each in wanted)
+    tried = "It was tried again and again, and is given up now." if given_up else "It is not tried again."
+    reasons = {f"{each.reason} ({each.status})" for each in wanted}
+    has_one_reason = len(reasons) == 1
+    reason = f"The reason: {min(reasons)}." if has_one_reason else "The reason stands below each."
     report = _Report(
         subject="Your mail could not be delivered",
         action="failed",
-        status=status,
-        reason=reason,
         text=f"Your mail could not be delivered to the recipients below. {tried}\r\n"
-        f"The reason: {reason} ({status}).\r\n\r\n"
+        f"{reason}\r\n\r\n"
         "If you can mend that, send your mail again. If not, forward this notice to\r\n"
         f"postmaster@{hostname}, with the number {mail.envelope.id}.\r\n",
+        recipients=wanted,
+        has_one_reason=has_one_reason,
     )
-    return _notification(mail, wanted, report, hostname=hostname, now=now)
+    return _notification(mail, report, hostname=hostname, now=now)
 
 
 def relayed(
@@ -88,37 +113,29 @@ def relayed(
     It is due when every destination of a recipient has the mail: what lies behind them cannot notify (RFC 3461 §5.2.4).
     The rest is as with `failed`; only the header section is returned (RFC 3461 §4.3), up to `most_octets` of it.
     """
-    wanted = [recipient for recipient in recipients if wants_success(recipient)]
     report = _Report(
         subject="Your mail was relayed",
         action="relayed",
-        status=DELIVERED,
-        reason="",
         text="Your mail has been handed over to where mail for the recipients below goes.\r\n"
         "There is nothing for you to do. From there you may get no further notice.\r\n",
+        recipients=tuple(_Said(recipient=each, status=DELIVERED) for each in recipients if wants_success(each)),
     )
-    return _notification(mail, wanted, report, hostname=hostname, now=now, most_octets=most_octets)
+    return _notification(mail, report, hostname=hostname, now=now, most_octets=most_octets)
 
 
 def _notification(
-    mail: Mail,
-    recipients: Sequence[Recipient],
-    report: _Report,
-    *,
-    hostname: str,
-    now: int,
-    most_octets: int = MAXIMUM_OCTETS,
+    mail: Mail, report: _Report, *, hostname: str, now: int, most_octets: int = MAXIMUM_OCTETS
 ) -> Mail | None:
     sender = mail.envelope.envelope.mail_from
     # RFC 3461 §5.2: never to the null reverse-path.
-    if sender.address == NULL_REVERSE_PATH or not recipients:
+    if sender.address == NULL_REVERSE_PATH or not report.recipients:
         return None
     to = _without_route(sender.address)
     utf8 = not to.raw.isascii()
     whole = report.action == "failed" and not wants_headers_only(sender)
     parts = (
-        _text(recipients, report, hostname),
-        _delivery_status(mail.envelope, recipients, report, hostname),
+        _text(report, hostname),
+        _delivery_status(mail.envelope, report, hostname),
         returned_mail(mail, utf8=utf8) if whole else returned_headers(mail, utf8=utf8, most_octets=most_octets),
     )
     id_ = new_id()
@@ -140,15 +157,20 @@ def _notification(
     return _mail_of_ours(octets, id_=id_, to=to, utf8=utf8, hostname=hostname, now=now)
 
 
-def _text(recipients: Sequence[Recipient], report: _Report, hostname: str) -> Part:
-    addresses = "".join(f"\r\n  <{one_line(recipient.address.raw)}>" for recipient in recipients)
+def _text(report: _Report, hostname: str) -> Part:
+    addresses = "".join(_line(each, with_reason=not report.has_one_reason) for each in report.recipients)
     octets = f"This is the mail gateway {hostname}.\r\n\r\n{report.text}{addresses}\r\n".encode(errors="replace")
     if octets.isascii() and is_lines(octets):
         return Part("text/plain; charset=us-ascii", "7bit", octets)
     return Part("text/plain; charset=utf-8", "quoted-printable", binascii.b2a_qp(octets))
 
 
-def _delivery_status(envelope: Envelope, recipients: Sequence[Recipient], report: _Report, hostname: str) -> Part:
+def _line(said: _Said, *, with_reason: bool) -> str:
+    address = f"\r\n  <{one_line(said.recipient.address.raw)}>"
+    return f"{address}\r\n    {said.reason} ({said.status})" if with_reason else address
+
+
+def _delivery_status(envelope: Envelope, report: _Report, hostname: str) -> Part:
     # RFC 3461 §6.3: dns is the type of fully qualified names.
     name_type = "dns" if "." in hostname else "x-local-hostname"
     fields = [
@@ -157,17 +179,16 @@ def _delivery_status(envelope: Envelope, recipients: Sequence[Recipient], report
     ]
     if id_ := envelope_id(envelope.envelope.mail_from):
         fields.insert(0, field("Original-Envelope-Id", id_))
-    outcome = [field("Action", report.action), field("Status", str(report.status))]
-    if report.reason:
-        # Not of the type smtp: that is for replies of a mail server.
-        outcome.append(field("Diagnostic-Code", f"x-mailsluice; {report.reason}"))
-    outcome.append(field("Final-Log-ID", envelope.id))
-    for recipient in recipients:
+    for each in report.recipients:
         fields.append(b"\r\n")
-        if original := original_recipient(recipient):
+        if original := original_recipient(each.recipient):
             fields.append(field("Original-Recipient", original))
-        fields.append(field("Final-Recipient", final_recipient(recipient.address.raw)))
-        fields += outcome
+        fields.append(field("Final-Recipient", final_recipient(each.recipient.address.raw)))
+        fields += [field("Action", report.action), field("Status", str(each.status))]
+        if each.reason:
+            # Not of the type smtp: that is for replies of a mail server.
+            fields.append(field("Diagnostic-Code", f"x-mailsluice; {each.reason}"))
+        fields.append(field("Final-Log-ID", envelope.id))
     return Part("message/delivery-status", "7bit", b"".join(fields))
 
 

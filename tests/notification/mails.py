@@ -22,6 +22,8 @@ from gateway.envelope import (
     read_metadata,
     with_own_trace,
 )
+from gateway.notification import Undelivered
+from gateway.status import Status
 
 HOSTNAME = "mx.example.org"
 TRACE = (
@@ -56,6 +58,11 @@ def a_mail(
         ),
     )
     return Mail(envelope, Content(content))
+
+
+def undelivered(recipients, status=Status(5, 7, 1), text="no"):  # noqa: B008  # a value
+    """That none of the recipients gets the mail."""
+    return tuple(Undelivered(recipient=each, status=status, text=text) for each in recipients)
 
 
 def path(text):

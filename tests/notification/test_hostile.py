@@ -9,8 +9,7 @@ from gateway.address import Address
 from gateway.envelope import Mail, Parameter, Recipient, Sender, TransactionEnvelope
 from gateway.notification.fields import field, final_recipient, seven_bit
 from gateway.smtp.grammar import encode_xtext
-from gateway.status import Status
-from tests.notification.mails import HOSTNAME, NOW, a_mail, seen
+from tests.notification.mails import HOSTNAME, NOW, a_mail, seen, undelivered
 
 FIELDS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
 FIELDS.append("Content-Transfer-Encoding")
@@ -44,7 +43,7 @@ def test_no_word_of_a_stranger_becomes_a_field_or_a_part(sender, recipients, con
     mail = a_mail(content)
     smtp = TransactionEnvelope(mail_from=sender, recipients=tuple(recipients))
     mail = Mail(structs.replace(mail.envelope, envelope=smtp), mail.content)
-    found = seen(notification.failed(mail, recipients, status=Status(5, 0, 0), text=text, hostname=HOSTNAME, now=NOW))
+    found = seen(notification.failed(mail, undelivered(recipients, text=text), hostname=HOSTNAME, now=NOW))
     assert found.message.keys() == FIELDS
     first, *groups = found.status
     assert set(first.keys()) <= MESSAGE

@@ -7,8 +7,7 @@ import pytest
 
 from gateway import notification
 from gateway.address import NULL_REVERSE_PATH
-from gateway.status import Status
-from tests.notification.mails import HOSTNAME, NOW, TRACE, a_mail
+from tests.notification.mails import HOSTNAME, NOW, TRACE, a_mail, undelivered
 from tests.relay.servers import SECONDS, aiosmtpd, our_listener, relay_to
 
 UTF8 = "Subject: Gr\u00fc\u00dfe\r\n\r\n.Gr\u00fc\u00dfe\r\n".encode()
@@ -16,7 +15,7 @@ UTF8 = "Subject: Gr\u00fc\u00dfe\r\n\r\n.Gr\u00fc\u00dfe\r\n".encode()
 
 def failed(mail):
     recipients = mail.envelope.envelope.recipients
-    return notification.failed(mail, recipients, status=Status(5, 0, 0), text="no", hostname=HOSTNAME, now=NOW)
+    return notification.failed(mail, undelivered(recipients, text="no"), hostname=HOSTNAME, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,14 @@ from gateway.envelope import Client, Mail
 from gateway.notification.report import _boundary
 from gateway.notification.returned import Part
 from gateway.status import Status
-from tests.notification.mails import HOSTNAME, NOW, a_mail, path, seen
+from tests.notification.mails import HOSTNAME, NOW, a_mail, path, seen, undelivered
 
 REFUSED = Status(5, 7, 1)
 
 
 def failed(mail, *, status=REFUSED, text="the destination refuses this mail", hostname=HOSTNAME):
-    return notification.failed(
-        mail, mail.envelope.envelope.recipients, status=status, text=text, hostname=hostname, now=NOW
-    )
+    recipients = mail.envelope.envelope.recipients
+    return notification.failed(mail, undelivered(recipients, status, text), hostname=hostname, now=NOW)
 
 
 def relayed(mail):
@@ -67,9 +66,9 @@ def test_notify_is_honoured_for_each_recipient():
 def test_only_the_recipients_that_are_given_are_named():
     mail = a_mail(to=["a@example.org", "b@example.org"])
     one = mail.envelope.envelope.recipients[1:]
-    found = notification.failed(mail, one, status=REFUSED, text="no", hostname=HOSTNAME, now=NOW)
+    found = notification.failed(mail, undelivered(one), hostname=HOSTNAME, now=NOW)
     assert named(found) == ["rfc822; b@example.org"]
-    assert notification.failed(mail, (), status=REFUSED, text="no", hostname=HOSTNAME, now=NOW) is None
+    assert notification.failed(mail, (), hostname=HOSTNAME, now=NOW) is None
 
 
 def test_the_null_reverse_path_is_never_notified():
@@ -189,6 +188,21 @@ def test_a_failure_is_told_to_people():
         "If you can mend that, send your mail again. If not, forward this notice to\r\n"
         f"postmaster@mx.example.org, with the number {mail.envelope.id}.\r\n\r\n"
         "  <bob@example.org>\r\n"
+    )
+
+
+def test_each_recipient_has_its_own_reason():
+    mail = a_mail(to=["bob@example.org", "carl@example.org"])
+    bob, carl = mail.envelope.envelope.recipients
+    said = (*undelivered([bob], Status(5, 1, 1), "no such user"), *undelivered([carl], Status(5, 2, 2), "full"))
+    found = seen(notification.failed(mail, said, hostname=HOSTNAME, now=NOW))
+    assert [(group["Status"], group["Diagnostic-Code"]) for group in found.status[1:]] == [
+        ("5.1.1", "x-mailsluice; no such user"),
+        ("5.2.2", "x-mailsluice; full"),
+    ]
+    assert "It is not tried again.\r\nThe reason stands below each.\r\n" in found.text
+    assert found.text.endswith(
+        "\r\n\r\n  <bob@example.org>\r\n    no such user (5.1.1)\r\n  <carl@example.org>\r\n    full (5.2.2)\r\n"
     )
 
 

@@ -8,8 +8,7 @@ from gateway import notification
 from gateway.envelope import Content, Mail
 from gateway.envelope.flatten import relay_form
 from gateway.notification.returned import is_lines
-from gateway.status import Status
-from tests.notification.mails import HOSTNAME, NOW, TEXT, TRACE, a_mail, seen
+from tests.notification.mails import HOSTNAME, NOW, TEXT, TRACE, a_mail, seen, undelivered
 
 MIB = 1024 * 1024
 UTF8 = "Subject: Gr\u00fc\u00dfe\r\n\r\nGr\u00fc\u00dfe\r\n".encode()
@@ -19,7 +18,7 @@ EIGHT_BIT = b"Subject: hello\r\n\r\ncaf\xe9\r\n"
 
 def failed(mail):
     recipients = mail.envelope.envelope.recipients
-    return notification.failed(mail, recipients, status=Status(5, 0, 0), text="no", hostname=HOSTNAME, now=NOW)
+    return notification.failed(mail, undelivered(recipients, text="no"), hostname=HOSTNAME, now=NOW)
 
 
 def relayed(mail):
