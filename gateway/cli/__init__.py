@@ -10,6 +10,8 @@ import typer
 from gateway import __version__
 from gateway.cli.archive import archive
 from gateway.cli.check import check
+from gateway.cli.conformance import conformance
+from gateway.cli.keys import keys
 from gateway.cli.password import password
 from gateway.cli.replay import replay
 from gateway.cli.schema import schema
@@ -27,9 +29,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, check, send, replay, schema, verify, password):
+for command in (serve, check, send, replay, schema, verify, conformance, password):
     app.command()(command)
 app.add_typer(spool, name="spool")
+app.add_typer(keys, name="keys")
 app.add_typer(archive, name="archive")
 
 

@@ -42,13 +42,13 @@ class OptionError(ValueError):
     """An option is wrong. The message is one sentence that says which, and what would be right."""
 
 
-def read_server(text: str) -> TcpBind | UnixBind:
+def read_server(text: str, option: str = "--server") -> TcpBind | UnixBind:
     """Where the server is, from `host:port` or `unix:path`."""
     try:
         server: TcpBind | UnixBind = TypeAdapter(Bind).validate_python(text)
     except ValidationError as error:
         reason = error.errors()[0]["ctx"]["error"]
-        raise OptionError(f"--server: {reason}") from None
+        raise OptionError(f"{option}: {reason}") from None
     return server
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from gateway import __version__
 
-COMMANDS = ("check", "password", "replay", "schema", "send", "serve", "spool", "verify")
+COMMANDS = ("check", "conformance", "password", "replay", "schema", "send", "serve", "spool", "verify")
 # What only some commands need, and takes long to import.
 SLOW = ("aioboto3", "aiokafka", "aiosmtpd", "asyncio", "boto3", "msgspec", "pydantic", "rich", "structlog")
 

@@ -28,13 +28,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.conformance.notation import read_octets, unescape
+
 __all__ = ["TRANSCRIPTS", "Mail", "Segment", "Transcript", "Turn", "facts", "read", "replies_differ", "unescape"]
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.smtp"))
-
-_ESCAPE = re.compile(r"\\(r|n|0|t|\\|x[0-9a-fA-F]{2})")
-_CHARACTERS = {"r": "\r", "n": "\n", "0": "\0", "t": "\t", "\\": "\\"}
-_REPEAT = re.compile(r"([0-9]+) \* (.*)", re.DOTALL)
 
 
 @dataclass
@@ -83,21 +81,6 @@ class Transcript:
             self.segments[-1].sent += octets
 
 
-def unescape(text: str) -> bytes:
-    """The octets that a transcript writes with escapes; other characters are UTF-8."""
-
-    def character(match: re.Match[str]) -> bytes:
-        word = match[1]
-        return bytes([int(word[1:], 16)]) if word[0] == "x" else _CHARACTERS[word].encode()
-
-    octets = b""
-    position = 0
-    for match in _ESCAPE.finditer(text):
-        octets += text[position : match.start()].encode() + character(match)
-        position = match.end()
-    return octets + text[position:].encode()
-
-
 def read(path: Path) -> Transcript:
     """Read one transcript file."""
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -109,8 +92,7 @@ def read(path: Path) -> Transcript:
         if kind == "C: " or line == "C:":
             transcript.say("C", unescape(text) + b"\r\n")
         elif kind == "O: ":
-            repeat = _REPEAT.fullmatch(text)
-            transcript.say("C", unescape(repeat[2]) * int(repeat[1]) if repeat else unescape(text))
+            transcript.say("C", read_octets(text))
         elif kind == "S: ":
             transcript.segments[-1].expected.append(text)
             transcript.say("S", text.encode() + b"\r\n")
