@@ -58,6 +58,13 @@ class Gateway(Section):
             "It belongs to one gateway process and must be on a local file system."
         ),
     ] = Path("spool")
+    keys: Annotated[
+        Path | None,
+        Field(
+            description="The key directory, written by `mailsluice keys`: with a `receipt` key in it, receipts are "
+            "signed for clients that ask for it. Without it nothing is signed."
+        ),
+    ] = None
     spool_min_free_percent: Annotated[
         float,
         Field(

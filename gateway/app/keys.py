@@ -1,0 +1,24 @@
+"""The keys of a running gateway, and what signs its receipts."""
+
+from gateway.app.failure import StartError
+from gateway.config import Gateway
+from gateway.keys import KeyRing, KeysError, Purpose, read_keys
+from gateway.receipts import Signer
+
+__all__ = ["load_keys", "receipt_signer"]
+
+
+def load_keys(gateway: Gateway) -> KeyRing:
+    """The keys of the configured directory, none where none is. Raises StartError."""
+    if gateway.keys is None:
+        return KeyRing()
+    try:
+        return read_keys(gateway.keys)
+    except KeysError as error:
+        raise StartError(f"`gateway.keys`: {error}") from error
+
+
+def receipt_signer(ring: KeyRing) -> Signer | None:
+    """What signs with the receipt key in use, None where there is none."""
+    key = ring.in_use(Purpose.RECEIPT)
+    return Signer(key) if key is not None else None
