@@ -11,6 +11,7 @@ from gateway.header_text import colon_of, section_end, split_fields
 
 __all__ = [
     "MAXIMUM_FIELDS",
+    "MAXIMUM_HOPS",
     "MAXIMUM_OCTETS",
     "count_received",
     "field_spans",
@@ -23,6 +24,8 @@ __all__ = [
 
 MAXIMUM_OCTETS = 102_400
 MAXIMUM_FIELDS = 1_000
+# RFC 5321 §6.3: at least 100 hops must be allowed.
+MAXIMUM_HOPS = 100
 
 
 def read_headers(head: bytes, limit: int = MAXIMUM_OCTETS) -> tuple[tuple[Header, ...], bool]:

@@ -27,7 +27,7 @@ from gateway.envelope import (
 )
 from gateway.envelope import Transaction as TransactionFacts
 from gateway.envelope.authentication_results import without_own_results
-from gateway.envelope.headers import MAXIMUM_OCTETS, count_received, read_headers
+from gateway.envelope.headers import MAXIMUM_HOPS, MAXIMUM_OCTETS, count_received, read_headers
 from gateway.envelope.metadata import read_metadata, with_own_trace
 from gateway.envelope.trace import received_field
 from gateway.ingress.content_builder import ContentBuilder
@@ -36,9 +36,6 @@ from gateway.status import ROUTING_LOOP
 from gateway.threads import in_thread
 
 __all__ = ["SessionFacts", "Transaction"]
-
-# RFC 5321 §6.3: at least 100 hops must be allowed.
-_MAXIMUM_HOPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,7 @@ class Transaction:
             when=now / 1e9,
         )
         metadata = read_metadata(with_own_trace(own, received), trusted=session.trusted)
-        if count_received(headers) + count_received(metadata.trace) > _MAXIMUM_HOPS:
+        if count_received(headers) + count_received(metadata.trace) > MAXIMUM_HOPS:
             raise PermanentFailure(ROUTING_LOOP, "too many hops, this mail goes in a circle")
         envelope = Envelope(
             id=self.id,

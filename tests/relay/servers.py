@@ -23,21 +23,29 @@ def relay_to(host, port, *, deadline_seconds=SECONDS):
 @asynccontextmanager
 async def our_listener(spool, *, disabled=()):
     """A listener of this gateway that takes mail for anybody: the relay to it, and what it took."""
-    taken = MemoryConnector()
+    async with listening(spool, disabled=disabled) as ((host, port), taken):
+        yield relay_to(host, port), taken
+
+
+@asynccontextmanager
+async def listening(spool, *, disabled=(), dialect=SMTP, taken=None, **settings):
+    """A listener of this gateway that takes mail for anybody: where it is, and what it took, or the `taken` it has."""
+    taken = MemoryConnector() if taken is None else taken
     destination = Destination(taken, name="memory", metadata="preserve", deadline_seconds=SECONDS, max_in_flight=10)
     routes = Routes([Route(recipients=("*",), destinations=(destination,))], hostname="mx.example.org")
     settings = ListenerSettings(
         name="mx",
         hostname="mx.example.org",
-        dialect=SMTP,
+        dialect=dialect,
         extensions=extension_table(Policy(message_octets=100_000_000), disabled=disabled),
         limits=Limits(message_octets=100_000_000),
         spool=spool,
+        **settings,
     )
     listener = Listener(settings, routes)
     ((host, port),) = await listener.listen_tcp("127.0.0.1", 0)
     try:
-        yield relay_to(host, port), taken
+        yield (host, port), taken
     finally:
         await listener.stop(seconds=SECONDS)
 
