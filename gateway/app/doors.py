@@ -1,16 +1,15 @@
 """The listeners of a running gateway, and how a new configuration changes them: all of it, or nothing."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway import ingress
 from gateway.app.failure import StartError
 from gateway.app.listeners import listen, listener_settings
+from gateway.app.places import Places, address_of, cannot_listen
 from gateway.app.process import max_connections
-from gateway.config import Config, Listener, TcpBind
+from gateway.config import Config, Listener
 from gateway.delivery import Routes
 from gateway.ingress import Admission, ListenerSettings
 
@@ -35,21 +34,26 @@ class Doors:
             largest_message=_largest_message(config),
             min_free_percent=_min_free_percent(config),
             max_connections=max_connections(),
+            sharers=config.gateway.workers,
         )
 
-    async def open(self, config: Config, routes: Routes) -> Change:
+    async def open(self, config: Config, routes: Routes, places: Places | None = None) -> Change:
         """Have the listeners of this configuration, and no others; those closed are for the caller to stop.
 
+        With `places` the addresses are shared with other processes, and it is not for this one to say where they are.
         One whose address stays keeps its sessions, which end as they began; new ones get what is new. Raises
         StartError: then nothing has changed.
         """
-        wanted = {_address(listener): (listener, _settings(listener, config)) for listener in config.listeners}
+        wanted = {address_of(listener): (listener, _settings(listener, config)) for listener in config.listeners}
         opened: dict[str, ingress.Listener] = {}
         lines: list[str] = []
         try:
             for address, (configured, settings) in wanted.items():
                 if address not in self._listeners:
                     opened[address] = ingress.Listener(settings, routes, self._admission)
+                    if places is not None:
+                        opened[address].listen_at(places.listen(configured))
+                        continue
                     lines += [
                         f"{configured.protocol.upper()} on {place} ({configured.name})"
                         for place in await _listen(configured, opened[address])
@@ -83,12 +87,6 @@ def _min_free_percent(config: Config) -> float:
     return config.gateway.spool_min_free_percent if spools else 0.0
 
 
-def _address(listener: Listener) -> str:
-    # Port 0 is another one each time.
-    any_port = isinstance(listener.bind, TcpBind) and listener.bind.port == 0
-    return f"{listener.name} {listener.bind}" if any_port else str(listener.bind)
-
-
 def _settings(listener: Listener, config: Config) -> ListenerSettings:
     try:
         return listener_settings(listener, config.gateway)
@@ -100,6 +98,4 @@ async def _listen(configured: Listener, listener: ingress.Listener) -> tuple[str
     try:
         return await listen(listener, configured.bind)
     except OSError as error:
-        # asyncio puts a sentence of its own into strerror; a name that cannot be resolved has no errno of the system.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise StartError(f'listener "{configured.name}" cannot listen on {configured.bind}: {reason}') from error
+        raise cannot_listen(configured, error) from error

@@ -55,9 +55,19 @@ class Gateway(Section):
         Path,
         Field(
             description="The directory that holds spooled mail, dead letters, and large content while it is received. "
-            "It belongs to one gateway process and must be on a local file system."
+            "It belongs to one gateway and must be on a local file system. Of several workers the first one's spool is "
+            "this directory itself, and those of the others are in it: `worker-1`, `worker-2`, …"
         ),
     ] = Path("spool")
+    workers: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="How many processes take and deliver mail, each with a spool of its own: at most as many as "
+            "there are processor cores. Mails of one ordering key are delivered in order by the same worker only.",
+        ),
+    ] = 1
     keys: Annotated[
         Path | None,
         Field(
@@ -142,10 +152,21 @@ class Authentication(Section):
 class Limits(Section):
     """What one listener puts up with: `[listener.limits]`."""
 
-    max_connections: Annotated[int, Field(ge=1, description="Sessions at one time; more are answered 421.")] = 1_000
+    max_connections: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Sessions at one time; more are answered 421. Of several workers each takes an equal share, "
+            "rounded up.",
+        ),
+    ] = 1_000
     max_connections_per_client: Annotated[
         int,
-        Field(ge=1, description="Sessions at one time from one IP address; more are answered 421."),
+        Field(
+            ge=1,
+            description="Sessions at one time from one IP address; more are answered 421. Of several workers each "
+            "takes an equal share, rounded up.",
+        ),
     ] = 100
     # RFC 5321 §4.5.3.1.8: fewer than 100 must not be refused.
     max_recipients: Annotated[

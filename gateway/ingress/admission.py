@@ -32,13 +32,21 @@ class Admission:
 
     `min_free_percent` is the share of the spool's file system, and of its inodes, below which mail is refused; so it is
     in any case where one and a half of the largest messages do not fit. `max_connections` is for all listeners
-    together.
+    together. `sharers` is the number of processes, this one included, that take mail beside each other: each uses an
+    equal share of memory and disk.
     """
 
     def __init__(
-        self, spool: Path, *, largest_message: int, min_free_percent: float = 0.0, max_connections: float = inf
+        self,
+        spool: Path,
+        *,
+        largest_message: int,
+        min_free_percent: float = 0.0,
+        max_connections: float = inf,
+        sharers: int = 1,
     ) -> None:
         self._spool = spool
+        self._sharers = sharers
         self._max_connections = max_connections
         self._connections = 0
         self._use = _Use()
@@ -54,7 +62,7 @@ class Admission:
         self._min_free_percent = min_free_percent
         self._largest_message = largest_message
         # Twice the largest: one that is allowed at all must not be too much by itself.
-        self._use.max_in_memory = max(_MEMORY_OCTETS, 2 * largest_message)
+        self._use.max_in_memory = max(_MEMORY_OCTETS // self._sharers, 2 * largest_message)
 
     # Connections.
 
@@ -99,7 +107,7 @@ class Admission:
             self._shortage = _UNKNOWN, f"the spool's file system cannot be asked for free space: {error.strerror}"
             return
         floor = max(found.f_blocks * found.f_frsize * self._min_free_percent / 100, 1.5 * self._largest_message)
-        self._spare = int(found.f_bavail * found.f_frsize - floor)
+        self._spare = int(found.f_bavail * found.f_frsize - floor) // self._sharers
         # A file system without a table of inodes says that it has none at all.
         inodes = max(1, int(found.f_files * self._min_free_percent / 100)) if found.f_files else 0
         self._shortage = None
