@@ -2,6 +2,7 @@
 
 from gateway.app.connectors import build_connectors
 from gateway.app.failure import StartError
-from gateway.app.lifecycle import run, serve
+from gateway.app.lifecycle import run
+from gateway.app.serving import serve
 
 __all__ = ["StartError", "build_connectors", "run", "serve"]

@@ -5,24 +5,27 @@ opposite order, also when something on the way up fails: then nothing is left ru
 """
 
 import asyncio
-import signal
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, closing, redirect_stderr
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
 
-from gateway.app.doors import Doors
+from gateway.app.doors import Change, Doors
 from gateway.app.failure import StartError
 from gateway.app.generation import Generation, bring_up
-from gateway.app.logs import log_to
-from gateway.app.process import allow_connections, event_loop, occupy_standard_descriptors
+from gateway.app.log_lines import LogLines
+from gateway.app.orders import Orders, Signals
+from gateway.app.places import Places
+from gateway.app.process import event_loop
+from gateway.app.share import check_same_process
 from gateway.config import Config, ConfigError
 from gateway.delivery import Engine
 from gateway.spool import Spool, SpoolError
+from gateway.spool.of_workers import left_spools
 
-__all__ = ["run", "serve"]
+__all__ = ["run", "serve_logging_to"]
 
 # Of the time for draining, what connectors have to close.
 _CLOSING_SHARE = 0.2
@@ -30,45 +33,45 @@ _CLOSING_SHARE = 0.2
 _log = structlog.get_logger()
 
 
-def serve(config: Config, reread: Callable[[], Config]) -> None:
-    """Run the gateway until SIGTERM or SIGINT, logging to standard error. Raises StartError.
-
-    `reread` gives the configuration for a SIGHUP, or raises ConfigError.
-    """
-    occupy_standard_descriptors()
-    allow_connections()
+def serve_logging_to(
+    lines: LogLines, config: Config, reread: Callable[[], Config], orders: Orders, places: Places | None = None
+) -> None:
+    """As `run`, in an event loop of its own. Ends with `lines` closed."""
     # Nothing waits for a reader of standard error, whoever writes to it.
     with (
-        closing(log_to(sys.stderr)) as lines,
+        closing(lines),
         redirect_stderr(cast("TextIO", lines)),
         asyncio.Runner(loop_factory=event_loop()) as runner,
     ):
-        runner.run(run(config, reread))
+        runner.run(run(config, reread, orders, places))
 
 
-async def run(config: Config, reread: Callable[[], Config]) -> None:
-    """Bring the gateway up, say so on standard error, and take it down again after SIGTERM or SIGINT.
+async def run(
+    config: Config, reread: Callable[[], Config], orders: Orders | None = None, places: Places | None = None
+) -> None:
+    """Bring the gateway up, report that, and take it down again when it is told to end.
 
-    SIGHUP has it take the configuration again, whole or not at all. Raises StartError.
+    It may be told to take the configuration again, whole or not at all. Orders come by signals where no others are
+    given. `places` has the addresses where other processes listen too. Raises StartError.
     """
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    reload_wanted = asyncio.Event()
+    orders = orders or Signals()
     async with AsyncExitStack() as running:
-        spool = _spool(config)
+        spool = _spool(config.gateway.spool)
         running.push_async_callback(spool.close)
         engine = Engine(spool)
+        engines = [engine]
+        for path in _left_spools(config):
+            if left := await _left_spool(path):
+                running.push_async_callback(left.close)
+                engines.append(Engine(left))
         generation = await bring_up(config, engine)
-        gateway = _Gateway(engine, Doors(config), generation)
-        running.push_async_callback(gateway.drain, signals)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signals.put_nowait, number)
-        await gateway.start()
-        _tell("mailsluice ready")
+        gateway = _Gateway(engines, Doors(config), generation)
+        running.push_async_callback(gateway.drain, orders)
+        orders.take()
+        orders.report(await gateway.start(places), is_first=True)
         async with asyncio.TaskGroup() as tasks:
-            reloading = tasks.create_task(gateway.reload_whenever(reload_wanted, reread))
-            await signals.get()
+            reloading = tasks.create_task(gateway.reload_whenever(orders, reread))
+            await orders.end()
             # Also in the middle of one: a connector that takes its time to open is no reason to take longer to end.
             reloading.cancel()
         _log.info("stopping", grace_seconds=gateway.generation.config.gateway.drain_seconds)
@@ -76,57 +79,64 @@ async def run(config: Config, reread: Callable[[], Config]) -> None:
 
 
 class _Gateway:
-    """The parts that run, and the configuration that they run by."""
+    """The parts that run, and the configuration that they run by. Mail is accepted into the first engine's spool."""
 
-    def __init__(self, engine: Engine, doors: Doors, generation: Generation) -> None:
-        self._engine = engine
+    def __init__(self, engines: Sequence[Engine], doors: Doors, generation: Generation) -> None:
+        self._engines = tuple(engines)
         self._doors = doors
         self.generation = generation
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
+    async def start(self, places: Places | None) -> Sequence[str]:
+        """Deliver and accept mail; a line for each address."""
         try:
-            await self._engine.start()
-            await self._engine.assign(self.generation.destinations, self.generation.notices)
+            for engine in self._engines:
+                await engine.start()
+                await engine.assign(self.generation.destinations, self.generation.notices)
         except OSError as error:
             raise StartError(f"the spool does not work: {error}") from error
-        for line in (await self._doors.open(self.generation.config, self.generation.routes)).opened:
-            _tell(line)
+        return (await self._open_doors(self.generation, places)).opened
 
-    async def reload_whenever(self, wanted: asyncio.Event, reread: Callable[[], Config]) -> None:
+    async def reload_whenever(self, orders: Orders, reread: Callable[[], Config]) -> None:
         """Take the new configuration, or keep the old one and say why; again and again."""
         while True:
-            await wanted.wait()
-            wanted.clear()
+            places = await orders.renewal()
             try:
-                await self._reload(reread())
+                lines = await self._reload(reread(), places)
             except (ConfigError, StartError) as error:
                 _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
+                orders.report((), cause=str(error))
+            else:
+                orders.report(lines)
 
-    async def _reload(self, config: Config) -> None:
+    async def _reload(self, config: Config, places: Places | None) -> Sequence[str]:
         old = self.generation
         seconds = old.config.gateway.drain_seconds
-        if config.gateway.spool != old.config.gateway.spool:
-            raise StartError("`gateway.spool` cannot change while the gateway runs; restart it")
+        check_same_process(old.config, config)
         async with AsyncExitStack() as unwanted:
-            new = await bring_up(config, self._engine)
+            new = await bring_up(config, self._engines[0])
             unwanted.push_async_callback(new.close, seconds=seconds)
-            change = await self._doors.open(config, new.routes)
+            change = await self._open_doors(new, places)
             unwanted.pop_all()
         self.generation = new
         self._in_background(self._hand_over(old, new))
         for listener in change.closed:
             self._in_background(listener.stop(seconds=seconds))
-        for line in change.opened:
-            _tell(line)
-        _log.info("configuration reloaded")
+        return change.opened
 
-    async def drain(self, signals: asyncio.Queue[signal.Signals]) -> None:
-        """Let mail under way end in the configured time; a second signal ends the patience."""
+    async def _open_doors(self, generation: Generation, places: Places | None) -> Change:
+        try:
+            return await self._doors.open(generation.config, generation.routes, places)
+        finally:
+            if places is not None:
+                places.close()
+
+    async def drain(self, orders: Orders) -> None:
+        """Let mail under way end in the configured time; a second order ends the patience."""
         seconds = self.generation.config.gateway.drain_seconds
         closing_seconds = seconds * _CLOSING_SHARE
         draining = asyncio.ensure_future(self._end_mail(seconds - closing_seconds))
-        impatient = asyncio.ensure_future(signals.get())
+        impatient = asyncio.ensure_future(orders.end())
         await asyncio.wait((draining, impatient), return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             await self._end_mail(0.0)
@@ -140,13 +150,13 @@ class _Gateway:
     async def _end_mail(self, seconds: float) -> None:
         async with asyncio.TaskGroup() as ending:
             ending.create_task(self._doors.stop(seconds=seconds))
-            ending.create_task(self._engine.stop(seconds=seconds))
+            for engine in self._engines:
+                ending.create_task(engine.stop(seconds=seconds))
 
     async def _hand_over(self, old: Generation, new: Generation) -> None:
-        try:
-            await self._engine.assign(new.destinations, new.notices)
-        except OSError as error:
-            _log.error("the spool does not work", cause=str(error))
+        async with asyncio.TaskGroup() as assigning:
+            for engine in self._engines:
+                assigning.create_task(_assign(engine, new))
         await old.retire(seconds=old.config.gateway.drain_seconds)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -155,12 +165,36 @@ class _Gateway:
         task.add_done_callback(self._ending.discard)
 
 
-def _spool(config: Config) -> Spool:
+def _spool(directory: Path) -> Spool:
     try:
-        return Spool.open(config.gateway.spool)
+        return Spool.open(directory)
     except SpoolError as error:
         raise StartError(str(error)) from error
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201  # what an operator and a script wait for is no log line
+def _left_spools(config: Config) -> tuple[Path, ...]:
+    try:
+        return left_spools(config.gateway.spool, config.gateway.workers)
+    except SpoolError as error:
+        raise StartError(str(error)) from error
+
+
+async def _left_spool(path: Path) -> Spool | None:
+    """The spool that a worker has left, where there is anything in it."""
+    left = _spool(path)
+    try:
+        if not await left.is_empty():
+            _log.info("the mail of a worker that is no more is delivered from its spool", spool=str(path))
+            return left
+    except OSError as error:
+        await left.close()
+        raise StartError(f"the spool {path} does not work: {error}") from error
+    await left.close()
+    return None
+
+
+async def _assign(engine: Engine, generation: Generation) -> None:
+    try:
+        await engine.assign(generation.destinations, generation.notices)
+    except OSError as error:
+        _log.error("the spool does not work", cause=str(error))

@@ -5,10 +5,13 @@ writes them. Lines that find the queue full, or that cannot be written, are lost
 again, one of them says how many were lost.
 """
 
+import fcntl
 import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import structlog
@@ -27,12 +30,14 @@ _LINGER_SECONDS = 0.02
 class LogLines:
     """A text stream for the descriptor of another one. Writing never waits and raises nothing, in any thread.
 
-    Without a stream, where a process was started with it closed, everything is lost.
+    Without a stream, where a process was started with it closed, everything is lost. Processes that share one take
+    turns: `turns` is the descriptor of a file that all of them have open for writing, and that is locked meanwhile.
     """
 
     encoding = "utf-8"
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, turns: int | None = None) -> None:
+        self._turns = turns
         self._descriptor = None if stream is None else stream.fileno()
         self._is_terminal = stream is not None and stream.isatty()
         self._queue: deque[bytes] = deque()
@@ -105,14 +110,27 @@ class LogLines:
         rest = memoryview(b"\n" + lines if self._cut else lines)
         whole = len(rest)
         try:
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            with self._turn():
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
         except OSError:
             # No log line can tell of this. What comes next shall not go on in the middle of a line.
             self._cut = self._cut if len(rest) == whole else True
             return False
         self._cut = False
         return True
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        # The kernel's, of the process: who is killed in the middle keeps nobody waiting.
+        fcntl.lockf(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._turns, fcntl.LOCK_UN)
 
     def _take_lost(self) -> int:
         with self._changed:

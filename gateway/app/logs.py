@@ -13,8 +13,9 @@ from typing import Any, TextIO, cast
 import structlog
 
 from gateway.app.log_lines import LogLines
+from gateway.app.sparse_lines import SparseLines
 
-__all__ = ["log_to"]
+__all__ = ["log_to", "log_with"]
 
 _LONGEST_TEXT = 4096
 _REPEATED_AFTER_SECONDS = 60.0
@@ -29,13 +30,20 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0
 _CONTROLS_OF_LINES = {code: text for code, text in _CONTROLS.items() if code != 0x0A}
 
 
-def log_to(stream: TextIO | None) -> LogLines:
+def log_to(stream: TextIO | None, *, turns: int | None = None, worker: int | None = None) -> LogLines:
     """Send all log lines to `stream`: ours from INFO on, those of libraries from WARNING on, and once a minute each.
 
     `stream` has a file descriptor, or is None where the process was started without it. What is returned takes other
-    lines too, in order with those of the log; close it to have the last ones written.
+    lines too, in order with those of the log; close it to have the last ones written. `turns` is what LogLines says;
+    `worker` goes into every line.
     """
-    lines = LogLines(stream)
+    lines = LogLines(stream, turns=turns)
+    log_with(lines, worker=worker)
+    return lines
+
+
+def log_with(lines: LogLines | SparseLines, *, worker: int | None = None) -> None:
+    """Send all log lines to `lines`, as `log_to` does."""
     if lines.isatty():
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback
@@ -49,12 +57,14 @@ def log_to(stream: TextIO | None) -> LogLines:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
         _shorten,
+        *([] if worker is None else [_of_worker(worker)]),
     ]
     structlog.configure(
         processors=[*preparation, *presentation],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
-        cache_logger_on_first_use=True,
+        # What the supervisor's loggers have cached would stay in the workers that are forked later.
+        cache_logger_on_first_use=isinstance(lines, LogLines),
     )
     libraries = logging.StreamHandler(cast("TextIO", lines))
     libraries.addFilter(_Repetitions())
@@ -65,7 +75,6 @@ def log_to(stream: TextIO | None) -> LogLines:
         )
     )
     logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)
-    return lines
 
 
 class _Repetitions(logging.Filter):
@@ -91,6 +100,14 @@ class _Repetitions(logging.Filter):
         if held_back:
             record.msg, record.args = f"{text} ({held_back} times more since it was last told)", ()
         return True
+
+
+def _of_worker(worker: int) -> structlog.typing.Processor:
+    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = worker
+        return event
+
+    return add
 
 
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -17,7 +17,9 @@ def serve(config: ConfigOption = None) -> None:
 
     configuration = read_configuration(config)
     try:
-        app.serve(configuration, lambda: load(config))
+        ended_in_order = app.serve(configuration, lambda: load(config))
     except app.StartError as error:
         typer.echo(f"mailsluice: {error}", err=True)
         raise typer.Exit(1) from error
+    if not ended_in_order:
+        raise typer.Exit(1)
