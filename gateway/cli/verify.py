@@ -13,16 +13,46 @@ __all__ = ["verify"]
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The archive's directory.")],
+    path: Annotated[
+        Path | None, typer.Argument(exists=True, file_okay=False, help="The archive's directory.", show_default=False)
+    ] = None,
     *,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="In place of an archive, a signed receipt.", show_default=False)
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="With --token: the gateway's public keys, a JWK set.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="With --token: the content it should be about.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every finding, of intact mails too, as one JSON object on a line.")
     ] = False,
 ) -> None:
-    """Check the digests of an archive that the directory connector wrote.
+    """Check the digests of an archive that the directory connector wrote, or a signed receipt.
 
-    Exits with 1 when a mail is damaged. Files that belong to no accepted mail are named, and are no damage.
+    Exits with 1 when a mail is damaged. Files that belong to no accepted mail are named, and are no damage. With
+    --token it needs neither the gateway nor the destination; it exits with 1 when the receipt does not prove anything.
     """
+    if token is not None:
+        if keys is None or path is not None or as_json:
+            raise typer.BadParameter("--token goes with --keys, perhaps with --file, and with nothing else")
+        from gateway.cli.verify_token import verify_receipt_token
+
+        verify_receipt_token(token, key_set=keys, file=file)
+        return
+    if path is None or keys is not None or file is not None:
+        raise typer.BadParameter("name the directory of an archive, or give --token with --keys")
     from rich.console import Console
     from rich.progress import track
 

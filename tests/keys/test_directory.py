@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 
 import pytest
 
@@ -159,6 +160,14 @@ def test_a_directory_that_cannot_be_used_is_told(directory):
     directory.touch(0o600)
     with pytest.raises(KeysError, match=os.strerror(20)):
         create_key(directory, Purpose.STOKEN)
+
+
+def test_without_the_library_only_receipts_are_told_to_need_it(directory, monkeypatch):
+    create_key(directory, Purpose.RECEIPT)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    with pytest.raises(KeysError, match=r"pip install 'mailsluice\[receipts\]'"):
+        read_keys(directory)
+    assert create_key(directory.with_name("other"), Purpose.STOKEN).id == "1"
 
 
 def test_an_unknown_name_is_not_retired(directory):
