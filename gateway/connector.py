@@ -109,8 +109,10 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `type` is the connector type; `location` for example `{"topic": "mail", "partition": 3, "offset": 1042}`.
 
     It is proof for all recipients but those in `refused`: the recipients for whom the destination did not take the
-    mail, each once. Where it took it for none, emit raises instead, a TransientFailure where one of theirs is. The
-    written form of a receipt is without them.
+    mail, each once. Where it took it for none, emit raises instead, a TransientFailure where one of theirs is.
+    `notifying` has the positions of those about whom the destination itself notifies the originator from here on, as
+    a mail server with DSN does (RFC 3461 §5.2.1): nobody else tells that it has the mail. The written form of a receipt
+    is without both.
     """
 
     id: str
@@ -118,6 +120,7 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     location: dict[str, str | int]
     refused: tuple[Refused, ...] = ()
+    notifying: tuple[int, ...] = ()
 
 
 class ConnectorSettings(BaseModel):

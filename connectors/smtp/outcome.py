@@ -33,7 +33,20 @@ def receipt(mail: Mail, parts: Sequence[Part], *, connector: str) -> Receipt:
     for number, part in enumerate(taken, 1):
         suffix = f"-{number}" if number > 1 else ""
         location |= {f"{key}{suffix}": value for key, value in _location(part.outcome).items()}
-    return Receipt(id=mail.envelope.id, connector=connector, type="smtp", location=location, refused=refused)
+    notifying = sorted(
+        position
+        for part in taken
+        for position, each in zip(part.positions, part.outcome.verdicts, strict=True)
+        if part.outcome.notifies and isinstance(each, Reply)
+    )
+    return Receipt(
+        id=mail.envelope.id,
+        connector=connector,
+        type="smtp",
+        location=location,
+        refused=refused,
+        notifying=tuple(notifying),
+    )
 
 
 def _location(outcome: Outcome) -> dict[str, str | int]:

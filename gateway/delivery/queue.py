@@ -240,7 +240,7 @@ class DeliveryQueue:
         self._health.succeeded()
         have_it = taken(entry, receipt.refused) if receipt.refused else entry
         records.delivered(have_it, receipt, seconds=time.monotonic() - started)
-        notifications = await self._relayed(have_it)
+        notifications = await self._relayed(entry, receipt)
         if not receipt.refused:
             return _settlement(entry, State.DELIVERED, notifications=notifications)
         rest = await self._refused(entry, receipt)
@@ -274,11 +274,15 @@ class DeliveryQueue:
     def _delay_seconds(self, entry: Entry) -> float | None:
         return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
 
-    async def _relayed(self, entry: Entry) -> tuple[Notification, ...]:
-        if not any(recipient.parameters for recipient in entry.mail.envelope.envelope.recipients):
+    async def _relayed(self, entry: Entry, receipt: Receipt) -> tuple[Notification, ...]:
+        """For those recipients for whom the destination has the mail, and about whom it tells the originator nothing."""
+        others = {each.position for each in receipt.refused} | set(receipt.notifying)
+        recipients = entry.mail.envelope.envelope.recipients
+        places = [place for place, each in enumerate(recipients) if each.parameters and place not in others]
+        if not places:
             return ()
         # One for each recipient.
-        return await in_thread(lambda _: self.notices.relayed(entry))
+        return await in_thread(lambda _: self.notices.relayed(share(entry, places)))
 
     async def _settle(self, settlement: Settlement, *, is_ordered: bool) -> None:
         """Say it to the spool until it has heard: what was delivered is not delivered again because a disk was full."""

@@ -164,6 +164,24 @@ async def test_each_originator_is_told_once_and_of_its_own_recipients(tmp_path):
     ]
 
 
+async def test_an_originator_whom_the_destination_tells_is_not_told_by_us(tmp_path):
+    class Notifying(MemoryConnector):
+        async def emit(self, mail):
+            return structs.replace(await super().emit(mail), notifying=(0, 2))
+
+    back = MemoryConnector("back")
+    rig = Rig(folder=tmp_path / "spool", connectors={"one": Notifying("one"), "back": back})
+    notices = Notices(hostname="mx.example.org", via=lambda address: "back" if address.domain == "x" else "")
+    async with rig.running() as engine:
+        await engine.assign(rig.destinations, notices)
+        mail = mail_to("a", "b", "c", parameters=(Parameter(keyword="NOTIFY", value="SUCCESS"),))
+        await engine.accept(mail, {"one": (0, 1, 2)})
+        await rig.settled()
+    (told,) = [each.content.read() for each in back.mails.values()]
+    assert b"b@x" in told
+    assert b"a@x" not in told
+
+
 @pytest.mark.parametrize("octets", [b"small\r\n", b"large\r\n" * 20_000], ids=["in a row", "in a file"])
 async def test_a_dead_letter_that_is_tried_again_is_delivered_beside_those_who_still_wait(tmp_path, octets):
     server = Server({"b@x": [FULL], "c@x": [UNKNOWN, FULL], "d@x": [FULL, FULL]})

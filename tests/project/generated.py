@@ -22,6 +22,7 @@ from tests.project.state_diagram import state_diagram_page
 
 ROOT = Path(__file__).parents[2]
 
+_ANSWERS = ("refused", "notifying")
 _OPEN = "Version 1 may gain optional properties; a reader ignores those that it does not know."
 
 
@@ -30,8 +31,8 @@ def envelope_json_schema() -> str:
 
 
 def receipt_json_schema() -> str:
-    # Who was refused is an answer to the gateway, and no part of the proof.
-    written = [(each.name, each.type) for each in msgspec.structs.fields(Receipt) if each.name != "refused"]
+    # Who was refused, and who is told by others, is an answer to the gateway, and no part of the proof.
+    written = [(each.name, each.type) for each in msgspec.structs.fields(Receipt) if each.name not in _ANSWERS]
     receipt = msgspec.defstruct("Receipt", written, namespace={"__doc__": Receipt.__doc__}, kw_only=True)
     return _json_schema(receipt, SCHEMA.replace("envelope", "receipt"), "A destination's receipt, version 1")
 
