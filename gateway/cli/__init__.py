@@ -12,7 +12,6 @@ from gateway.cli.archive import archive
 from gateway.cli.check import check
 from gateway.cli.conformance import conformance
 from gateway.cli.keys import keys
-from gateway.cli.keys import keys
 from gateway.cli.password import password
 from gateway.cli.replay import replay
 from gateway.cli.schema import schema
@@ -33,7 +32,6 @@ app = typer.Typer(
 for command in (serve, check, send, replay, schema, verify, conformance, password):
     app.command()(command)
 app.add_typer(spool, name="spool")
-app.add_typer(keys, name="keys")
 app.add_typer(keys, name="keys")
 app.add_typer(archive, name="archive")
 
