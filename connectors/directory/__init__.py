@@ -30,4 +30,5 @@ CONNECTOR = ConnectorType(
     settings=DirectorySettings,
     build=lambda settings, _: DirectoryConnector(settings),
     max_in_flight=DirectoryConnector.MAX_IN_FLIGHT,
+    coordinates=("path",),
 )

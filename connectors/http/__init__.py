@@ -47,5 +47,7 @@ CONNECTOR = ConnectorType(
     settings=HttpSettings,
     build=_build,
     max_in_flight=MAX_IN_FLIGHT,
+    # Not its Location: a consumer may well put something secret into a URL.
+    coordinates=("status", "id"),
     retries=STANDARD_WEBHOOKS,
 )

@@ -54,4 +54,5 @@ CONNECTOR = ConnectorType(
     settings=KafkaSettings,
     build=_build,
     max_in_flight=1000,
+    coordinates=("topic", "partition", "offset"),
 )

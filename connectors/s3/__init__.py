@@ -44,4 +44,5 @@ CONNECTOR = ConnectorType(
     build=_build,
     # In the batch layout most of them only wait.
     max_in_flight=1000,
+    coordinates=("bucket", "key", "version", "etag", "index"),
 )

@@ -53,4 +53,5 @@ CONNECTOR = ConnectorType(
     build=_build,
     max_in_flight=MAX_IN_FLIGHT,
     retries=RELAY_RETRIES,
+    coordinates=("host", "port", "reply"),
 )

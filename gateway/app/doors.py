@@ -89,7 +89,7 @@ def _min_free_percent(config: Config) -> float:
 
 def _settings(listener: Listener, config: Config) -> ListenerSettings:
     try:
-        return listener_settings(listener, config.gateway)
+        return listener_settings(listener, config)
     except (OSError, ValueError) as error:
         raise StartError(f'listener "{listener.name}": {error}') from error
 

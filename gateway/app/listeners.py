@@ -1,8 +1,10 @@
 """From a `[[listener]]` of the configuration to a listener that accepts mail."""
 
 from gateway import ingress
-from gateway.config import Authentication, Gateway, Limits, Listener, TcpBind, UnixBind
+from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
+from gateway.ingress.receipt_codes import receipt_names
+from gateway.ingress.settings import OfferedCodes
 from gateway.smtp import Limits as SessionLimits
 from gateway.smtp.dialect import DIALECTS
 from gateway.smtp.extension import Policy
@@ -19,12 +21,18 @@ async def listen(listener: ingress.Listener, bind: TcpBind | UnixBind) -> tuple[
     return (str(bind),)
 
 
-def listener_settings(listener: Listener, gateway: Gateway) -> ListenerSettings:
+def listener_settings(listener: Listener, config: Config) -> ListenerSettings:
     """What the ingress needs to know, certificate and passwords loaded.
 
     Raises ValueError or OSError when those have become unusable since the configuration was checked.
     """
+    gateway = config.gateway
     tls, authentication, limits = listener.tls, listener.authentication, listener.limits
+    types = (connector.type for connector in config.connectors.values())
+    coordinates = {each.name: each.coordinates for each in types}
+    # One line for each family of response codes.
+    families = ((receipt_names(coordinates), listener.reply_metadata.receipts),)
+    reply_codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
     policy = Policy(
         message_octets=listener.max_message_bytes,
         starttls=tls is not None and tls.mode == "starttls",
@@ -33,6 +41,7 @@ def listener_settings(listener: Listener, gateway: Gateway) -> ListenerSettings:
         require_authentication=authentication is not None and authentication.required,
         authentication_without_tls=authentication is not None and authentication.allow_without_tls,
         bmtd_before_content=listener.bmtd_order == "before-content",
+        reply_codes=bool(reply_codes),
     )
     return ListenerSettings(
         name=listener.name,
@@ -46,6 +55,8 @@ def listener_settings(listener: Listener, gateway: Gateway) -> ListenerSettings:
         authenticator=_authenticator(authentication) if authentication else None,
         trusted_networks=listener.trusted_networks,
         proxy_networks=listener.proxy_protocol_networks,
+        reply_codes=reply_codes,
+        coordinates=coordinates,
         max_connections=limits.max_connections,
         max_connections_per_client=limits.max_connections_per_client,
         idle_seconds=limits.idle_seconds,

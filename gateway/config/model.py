@@ -24,7 +24,7 @@ from gateway.config.values import (
     TcpBind,
 )
 
-__all__ = ["Authentication", "Gateway", "Limits", "Listener", "Route", "Tls"]
+__all__ = ["Authentication", "Gateway", "Limits", "Listener", "ReplyMetadata", "Route", "Tls"]
 
 # RFC 2033 §5: LMTP must not be spoken on the port of SMTP.
 _SMTP_PORT = 25
@@ -202,6 +202,15 @@ class Limits(Section):
     ] = 500
 
 
+class ReplyMetadata(Section):
+    """Which clients may have replies with response codes (XREPLYMETA): `reply_metadata`. By default none."""
+
+    receipts: Annotated[
+        Networks,
+        Field(description="Clients that may learn where their mail lies: topics, partitions, keys, paths, versions."),
+    ] = ()
+
+
 class Listener(Section):
     """One address where mail comes in."""
 
@@ -239,6 +248,13 @@ class Listener(Section):
             "other addresses such a header is an error."
         ),
     ] = ()
+    reply_metadata: Annotated[
+        ReplyMetadata,
+        Field(
+            description="Clients that may ask for response codes in replies, by kind of code. Without it XREPLYMETA is "
+            "not offered."
+        ),
+    ] = ReplyMetadata()
     tls: Annotated[Tls | None, Field(description="How the listener speaks TLS; without this table it does not.")] = None
     authentication: Annotated[
         Authentication | None, Field(description="Who may log in; without this table AUTH is not offered.")

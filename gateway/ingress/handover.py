@@ -1,21 +1,31 @@
 """A mail that has come in whole, from its transaction to the replies that end it."""
 
 import time
+from types import MappingProxyType
 
 from gateway.connector import PermanentFailure
 from gateway.delivery import RecipientOutcome, submit
 from gateway.ingress import records
 from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
+from gateway.ingress.receipt_codes import Coordinates, with_receipts
 from gateway.ingress.transaction import Transaction
 from gateway.smtp import Dialect, Reply
+from gateway.smtp.extensions import XReplyMeta
 
 __all__ = ["hand_over"]
 
 
-async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: tuple[str, ...]) -> tuple[Reply, ...]:
+async def hand_over(
+    transaction: Transaction,
+    dialect: Dialect,
+    *,
+    extensions: tuple[str, ...],
+    coordinates: Coordinates = MappingProxyType({}),
+) -> tuple[Reply, ...]:
     """Deliver the mail and give its final replies: the only place where a mail's 250 is made, from receipts alone.
 
-    `extensions` are the EHLO keywords of the extensions that the transaction used. Nothing of the content is left.
+    `extensions` are the EHLO keywords of the extensions that the transaction used; `coordinates` say how receipts are
+    written to a client that has asked for them. Nothing of the content is left.
     """
     started = time.monotonic()
     outcomes: tuple[RecipientOutcome, ...] = ()
@@ -23,6 +33,8 @@ async def hand_over(transaction: Transaction, dialect: Dialect, *, extensions: t
         mail = await transaction.complete(extensions)
         outcomes = await submit(mail, transaction.routes)
         replies = acknowledge(dialect, transaction.id, outcomes)
+        if XReplyMeta.keyword in extensions:
+            replies = with_receipts(replies, transaction.id, outcomes, coordinates, each=dialect.reply_per_recipient)
     except OSError as error:
         records.storage_failed(transaction.id, error)
         replies = _for_all(storage_failure(transaction.id, error), transaction, dialect)

@@ -22,7 +22,7 @@ from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
-from gateway.ingress.settings import ListenerSettings, is_in
+from gateway.ingress.settings import ListenerSettings, codes_for, is_in
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -113,7 +113,7 @@ class Session(asyncio.Protocol):
             self._proxy_header = ProxyHeader() if behind_proxy else None
             self._run(self._open())
         else:
-            self._connection.greet()
+            self._connection.greet(reply_codes=codes_for(self._settings, self._client))
             self._pump(0)
 
     def data_received(self, octets: bytes) -> None:
@@ -334,7 +334,12 @@ class Session(asyncio.Protocol):
         transaction, self._transaction = self._open_transaction, None
         started = time.monotonic()
         try:
-            replies = await hand_over(transaction, self._settings.dialect, extensions=message.extensions)
+            replies = await hand_over(
+                transaction,
+                self._settings.dialect,
+                extensions=message.extensions,
+                coordinates=self._settings.coordinates,
+            )
         except asyncio.CancelledError:
             records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)
             raise
@@ -384,7 +389,7 @@ class Session(asyncio.Protocol):
             early, self._early = self._early, None
             await self._handshake(early)
             self._connection.tls_established()
-        self._connection.greet()
+        self._connection.greet(reply_codes=codes_for(self._settings, self._client))
 
     async def _upgrade(self) -> None:
         output = self._connection.data_to_send()

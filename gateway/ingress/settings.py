@@ -3,16 +3,17 @@
 import ipaddress
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiosmtpd.smtp import AuthResult
 
 from gateway.envelope import Client
+from gateway.ingress.receipt_codes import Coordinates
 from gateway.smtp import Dialect, ExtensionTable, Limits
 
-__all__ = ["Authenticator", "ListenerSettings", "Network", "is_in"]
+__all__ = ["Authenticator", "ListenerSettings", "Network", "OfferedCodes", "codes_for", "is_in"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -25,11 +26,20 @@ again later.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedCodes:
+    """The names of some response codes, and the networks whose clients may ask for them."""
+
+    names: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSettings:
     """Everything about one listener except where it listens.
 
     `spool` is the directory for large content on its way. From `proxy_networks` every connection begins with a PROXY
-    header. With `tls`, `implicit_tls` says whether TLS begins at once; otherwise STARTTLS is offered.
+    header. With `tls`, `implicit_tls` says whether TLS begins at once; otherwise STARTTLS is offered. `reply_codes` are
+    the response codes that some clients are offered, `coordinates` how those of receipts are written.
     """
 
     name: str
@@ -43,6 +53,8 @@ class ListenerSettings:
     authenticator: Authenticator | None = None
     trusted_networks: tuple[Network, ...] = ()
     proxy_networks: tuple[Network, ...] = ()
+    reply_codes: tuple[OfferedCodes, ...] = ()
+    coordinates: Coordinates = field(default_factory=dict)
     max_connections: int = 1000
     max_connections_per_client: int = 100
     idle_seconds: float = 300.0
@@ -55,3 +67,8 @@ def is_in(networks: tuple[Network, ...], client: Client) -> bool:
         return False
     address = ipaddress.ip_address(client.address.partition("%")[0])
     return any(address in network for network in networks)
+
+
+def codes_for(settings: ListenerSettings, client: Client) -> tuple[str, ...]:
+    """The names of the response codes that this client is offered."""
+    return tuple(name for codes in settings.reply_codes if is_in(codes.networks, client) for name in codes.names)

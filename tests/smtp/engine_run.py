@@ -7,6 +7,7 @@ from gateway.envelope import Client
 from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK
 from gateway.ingress.handover import hand_over
 from gateway.ingress.session import _AUTHENTICATED, _BAD_CREDENTIALS
+from gateway.ingress.settings import codes_for
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -26,6 +27,7 @@ from tests.smtp.transcript import Transcript
 from tests.smtp.transcript_server import HOSTNAME, Recorder, Settings, listener_settings, routes
 
 Feed = Callable[[bytes], Iterator[bytes]]
+CLIENT = Client(address="127.0.0.1", port=1)
 
 
 class EngineRun:
@@ -43,7 +45,7 @@ class EngineRun:
             extensions=self._listener.extensions,
             limits=self._listener.limits,
         )
-        self.connection.greet()
+        self.connection.greet(reply_codes=codes_for(self._listener, CLIENT))
         self._transaction: Transaction | None = None
         self._tls_wanted = False
 
@@ -88,8 +90,13 @@ class EngineRun:
                     self._transaction.add_container(event.type, event.data)
                 case MessageReceived():
                     transaction, self._transaction = self._transaction, None
-                    dialect = self.connection.dialect
-                    self.connection.answer(*await hand_over(transaction, dialect, extensions=event.extensions))
+                    replies = await hand_over(
+                        transaction,
+                        self.connection.dialect,
+                        extensions=event.extensions,
+                        coordinates=self._listener.coordinates,
+                    )
+                    self.connection.answer(*replies)
                 case TransactionAborted():
                     self._transaction = None
                 case CredentialsReceived():
@@ -105,7 +112,7 @@ class EngineRun:
             gateway=HOSTNAME,
             listener="test",
             session="",
-            client=Client(address="127.0.0.1", port=1),
+            client=CLIENT,
             protocol=connection.dialect.protocol(
                 extended=connection.extended,
                 utf8=mail.utf8,

@@ -17,11 +17,14 @@ from gateway.delivery import Destination, Route, Routes
 from gateway.envelope import Mail
 from gateway.envelope.flatten import flatten
 from gateway.ingress import Listener, ListenerSettings
+from gateway.ingress.receipt_codes import receipt_names
+from gateway.ingress.settings import OfferedCodes
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
 from gateway.status import Status
-from tests.smtp.transcript import Transcript
+from tests.smtp.transcript import Transcript, unescape
 
 HOSTNAME = "mx.example.com"
+COORDINATES = {"recorder": ("place", "number"), "smtp": ("host",)}
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} \+0000")
 
 
@@ -40,6 +43,8 @@ class Settings:
     auth_in_clear: bool = False
     before_content: bool = False
     trusted: bool = False
+    receipts: bool = False  # response codes for receipts are offered
+    places: tuple[str, ...] = ("store",)  # where the receipts of a mail say that it is, "_" for a blank, "-" for none
     # recipients at example.org go to a destination that takes them; those at other domains have no route
     answers: dict[str, str] = field(default_factory=dict)  # recipient -> "451 4.4.1 text" or "550 5.1.1 text"
 
@@ -53,7 +58,7 @@ def settings_of(transcript: Transcript) -> Settings:
             answers[name] = value.replace("_", " ")
         elif name.startswith("limit_"):
             limits[name.removeprefix("limit_")] = int(value)
-        elif name == "disable":
+        elif name in ("disable", "places"):
             known[name] = tuple(value.split(","))
         elif name == "max_message":
             known[name] = int(value)
@@ -67,8 +72,12 @@ def settings_of(transcript: Transcript) -> Settings:
 class Recorder:
     """A connector that keeps what it gets, and refuses the recipients whose domain it is told to."""
 
-    def __init__(self, answer: str = "") -> None:
+    def __init__(self, answer: str = "", *, place: str = "store", name: str = "recorder") -> None:
         self.answer = answer
+        self.name = name
+        self.location: dict[str, str | int] = {"secret": "hidden"}
+        if place != "-":
+            self.location |= {"number": 7, "place": unescape(place.replace("_", " ")).decode()}
         self.mails: list[dict[str, bytes]] = []
 
     async def open(self) -> None: ...
@@ -81,7 +90,7 @@ class Recorder:
             failure = TransientFailure if code[0] == "4" else PermanentFailure
             raise failure(Status.parse(status), text)
         self.mails.append(describe(mail))
-        return Receipt(id=mail.envelope.id, connector="recorder", type="recorder", location={})
+        return Receipt(id=mail.envelope.id, connector=self.name, type="recorder", location=self.location)
 
 
 def describe(mail: Mail) -> dict[str, bytes]:
@@ -130,6 +139,7 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         require_authentication=settings.require_auth,
         authentication_without_tls=settings.auth_in_clear,
         bmtd_before_content=settings.before_content,
+        reply_codes=settings.receipts,
     )
     everyone = (ipaddress.ip_network("127.0.0.0/8"),)
     return ListenerSettings(
@@ -142,6 +152,8 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         tls=tls,
         authenticator=authenticator if login else None,
         trusted_networks=everyone if settings.trusted else (),
+        reply_codes=(OfferedCodes(names=receipt_names(COORDINATES), networks=everyone),) if settings.receipts else (),
+        coordinates=COORDINATES,
     )
 
 
@@ -151,7 +163,11 @@ def routes(settings: Settings, recorder: Recorder) -> Routes:
         Route(recipients=(recipient,), destinations=(_destination(Recorder(answer), answer),))
         for recipient, answer in settings.answers.items()
     ]
-    found.append(Route(recipients=("*@example.org",), destinations=(_destination(recorder, "recorder"),)))
+    first, *others = settings.places
+    recorder.location = Recorder(place=first).location
+    copies = [Recorder(place=place, name=f"copy-{number}") for number, place in enumerate(others, 1)]
+    everywhere = tuple(_destination(each, each.name) for each in (recorder, *copies))
+    found.append(Route(recipients=("*@example.org",), destinations=everywhere))
     return Routes(found, hostname="example.org")
 
 
