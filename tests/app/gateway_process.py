@@ -59,6 +59,7 @@ class GatewayProcess:
         self._watchdog.daemon = True
         self._watchdog.start()
         self._quiet = quiet
+        self._reader: threading.Thread | None = None
         self.output: list[str] = []
         self.addresses: dict[str, str] = {}
 
@@ -67,13 +68,16 @@ class GatewayProcess:
             if match := _ADDRESS.fullmatch(line):
                 self.addresses[match["name"]] = match["address"]
         if self._quiet:
-            threading.Thread(target=self._read_on, daemon=True).start()
+            self._reader = threading.Thread(target=self._read_on, daemon=True)
+            self._reader.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
+        if self._reader is not None:
+            self._reader.join(_SECONDS)
         self._process.communicate()
         self._watchdog.cancel()
 

@@ -1,9 +1,10 @@
 """How many mails a second are accepted into the spool, beside Postfix, which accepts them into its queue.
 
-    python -m tests.bench.throughput [--mails 10000] [--sessions 20] [--rounds 5]
+    python -m tests.bench.throughput [--mails 10000] [--sessions 20] [--rounds 5] [--workers "1 2"]
 
 Both answer 250 for what is on stable storage, and discard it afterwards. One client (Postfix's `smtp-source`, 1 KB
-mails, many in each connection), one machine, in turns; the disk syncs for both. The ratio of the medians counts.
+mails, many in each connection), one machine, in turns; the disk syncs for both. The ratio of the medians counts. Each number
+of workers has a gateway, which idles while it is not its turn.
 """
 
 import argparse
@@ -11,7 +12,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.app.gateway_process import GatewayProcess
@@ -21,7 +23,8 @@ from tests.servers.processes import find_program
 _CONFIGURATION = """
 [gateway]
 hostname = "mx.example.org"
-spool = "{spool}"
+spool = "spool"
+workers = {workers}
 [[listener]]
 name = "mx"
 protocol = "smtp"
@@ -32,7 +35,7 @@ type = "sample"
 [[route]]
 recipients = ["*"]
 connectors = ["nowhere"]
-accept = "{accept}"
+accept = "spooled"
 """
 
 
@@ -42,34 +45,42 @@ def main() -> None:
     options.add_argument("--mails", type=int, default=10_000)
     options.add_argument("--sessions", type=int, default=20)
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--workers", type=lambda text: [int(each) for each in text.split()], default=[1, 2])
     chosen = options.parse_args()
-    measure(mails=chosen.mails, sessions=chosen.sessions, rounds=chosen.rounds)
+    measure(mails=chosen.mails, sessions=chosen.sessions, rounds=chosen.rounds, workers=chosen.workers)
 
 
-def measure(*, mails: int, sessions: int, rounds: int) -> float:
-    """The ratio of the medians, spool to Postfix."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Postfix("smtp", "127.0.0.1:9", {"default_transport": "discard:"}) as postfix,
-    ):
-        path = Path(folder, "mailsluice.toml")
-        path.write_text(_CONFIGURATION.format(spool=Path(folder, "spool"), accept="spooled"))
-        with GatewayProcess("--config", path, folder=Path(folder), seconds=3600, quiet=True) as gateway:
-            places: dict[str, Callable[[], float]] = {
-                "spool": lambda: _rate(gateway.address("mx")[1], mails, sessions),
-                "Postfix": lambda: _rate(postfix.port, mails, sessions),
-            }
-            found: dict[str, list[float]] = {name: [] for name in places}
-            for number in range(rounds):
-                for name, run in places.items():
-                    found[name].append(run())
-                print(f"round {number + 1}: " + ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in found.items()))
-            while postfix.queue():
-                time.sleep(0.1)
+def measure(*, mails: int, sessions: int, rounds: int, workers: Sequence[int]) -> Mapping[int, float]:
+    """The ratio of the medians, spool to Postfix, for each number of workers."""
+    with ExitStack() as running:
+        postfix = running.enter_context(Postfix("smtp", "127.0.0.1:9", {"default_transport": "discard:"}))
+        ports = {_name(number): running.enter_context(_gateway(number)).address("mx")[1] for number in workers}
+        ports["Postfix"] = postfix.port
+        found: dict[str, list[float]] = {name: [] for name in ports}
+        for number in range(rounds):
+            for name, port in ports.items():
+                found[name].append(_rate(port, mails, sessions))
+            print(f"round {number + 1}: " + ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in found.items()))
+        while postfix.queue():
+            time.sleep(0.1)
     medians = {name: statistics.median(each) for name, each in found.items()}
-    ratio = medians["spool"] / medians["Postfix"]
-    print(", ".join(f"{name} {median:,.0f}/s" for name, median in medians.items()) + f", ratio {ratio:.1f}")
-    return ratio
+    ratios = {number: medians[_name(number)] / medians["Postfix"] for number in workers}
+    print(", ".join(f"{name} {median:,.0f}/s" for name, median in medians.items()))
+    print("to Postfix: " + ", ".join(f"{_name(number)} {ratio:.1f}" for number, ratio in ratios.items()))
+    return ratios
+
+
+def _name(workers: int) -> str:
+    return f"spool with {workers} worker{'' if workers == 1 else 's'}"
+
+
+@contextmanager
+def _gateway(workers: int) -> Iterator[GatewayProcess]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mailsluice.toml")
+        path.write_text(_CONFIGURATION.format(workers=workers))
+        with GatewayProcess("--config", path, folder=Path(folder), seconds=3600, quiet=True) as gateway:
+            yield gateway
 
 
 def _rate(port: int, mails: int, sessions: int) -> float:
