@@ -115,6 +115,11 @@ def test_no_token_is_longer_than_it_may_be():
     assert Signer(key()).sign(claims(S3, type_="x" * 200)) == ""
 
 
+@pytest.mark.parametrize("value", [2**70, -(2**70), "\udcff", object()], ids=range(4))
+def test_a_location_that_cannot_be_written_has_no_token(value):
+    assert Signer(key()).sign(claims({"at": value})) == ""
+
+
 def test_every_flipped_bit_is_refused(token):
     octets = token.encode()
     for bit in range(len(octets) * 8):
