@@ -6,7 +6,7 @@ import time
 import pytest
 from msgspec import structs
 
-from gateway.spool import Settlement, Spool, SpoolError, State
+from gateway.spool import DeadLetter, NewDelivery, NewMessage, Settlement, Spool, SpoolError, State
 from gateway.spool.inspection import Inspection, Selection
 from gateway.spool.intervention import remove, resume, retry
 from gateway.testing import plain_mail
@@ -147,3 +147,41 @@ def test_a_full_disk_is_said_and_changes_nothing(folder):
         with pytest.raises(SpoolError, match="there is no space left"):
             list(retry(spool, known))
         assert not spool.connection.in_transaction
+
+
+def test_the_parts_of_a_delivery_are_seen_retried_and_removed_each_by_itself(folder):
+    mail = plain_mail().for_recipients((0, 0, 0))
+
+    async def run():
+        spool = Spool.open(folder)
+        delivery = NewDelivery(connector="a", recipients=(0, 1, 2))
+        await spool.add(NewMessage(mail=mail, deliveries=(delivery,), accepted_at=time.time()))
+        (entry,) = (await spool.claim("a", now=time.time() + 1, limit=1, octets=1 << 30)).entries
+        letter = DeadLetter(recipients=(2,), possible_duplicate=False, status="5.1.1", cause="no such user")
+        await spool.settle(
+            Settlement(
+                message=entry.message,
+                connector="a",
+                state=State.WAITING,
+                recipients=(0, 1),
+                dead_letter=letter,
+                due=1e12,
+            )
+        )
+        await spool.close()
+
+    asyncio.run(run())
+    with Inspection(folder) as spool:
+        waiting, dead = spool.deliveries(Selection())
+        assert [(each.state, each.positions) for each in (waiting, dead)] == [("waiting", (0, 1)), ("dead", (2,))]
+        assert spool.count(Selection(states=(State.DEAD,))) == 1
+        (retried,) = retry(spool, spool.deliveries(Selection(states=(State.DEAD,))))
+        assert retried.retried == 1
+        assert [each.due == 0 for each in spool.deliveries(Selection())] == [False, True]
+    assert claimed(folder, "a") == [(mail.envelope.id, 1, False)]
+    with Inspection(folder) as spool:
+        assert remove(spool, [waiting]) == 1
+        (left,) = spool.deliveries(Selection())
+        assert (left.part, left.state, left.positions) == (dead.part, "attempted", (2,))
+        assert remove(spool, [left]) == 1
+        assert spool.message(mail.envelope.id) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.spool import Notification, Spool, SpoolError, State
+from gateway.spool import DeadLetter, NewDelivery, NewMessage, Notification, Settlement, Spool, SpoolError, State
 from gateway.spool.content_files import ContentFiles
 from gateway.spool.writer import Writer
 from gateway.testing.samples import sample_mails
@@ -174,6 +174,69 @@ async def test_a_dead_letter_stays_and_nobody_claims_it(tmp_path):
         assert await claimed(spool, now=time.time() * 2) == ()
     assert rows(tmp_path, "SELECT state, status, cause FROM delivery") == [("dead", "5.1.1", "no such user")]
     assert len(list((tmp_path / "content").iterdir())) == 1
+
+
+def two_shares(entry, **values):
+    """The first recipient has it, the second waits, the third is refused for good."""
+    letter = DeadLetter(recipients=(2,), possible_duplicate=False, status="5.1.1", cause="no such user")
+    return settled(entry, State.WAITING, recipients=(1,), dead_letter=letter, cause="mailbox full", **values)
+
+
+def to_three(**values):
+    mail = mail_of(b"three").for_recipients((0, 0, 0))
+    delivery = NewDelivery(connector="archive", recipients=(0, 1, 2), **values)
+    return NewMessage(mail=mail, deliveries=(delivery,), accepted_at=time.time())
+
+
+SHARES = "SELECT part = 0, recipients, state, attempts, status, cause FROM delivery ORDER BY part"
+
+
+async def test_recipients_that_are_refused_for_good_are_a_dead_letter_of_their_own_however_often_it_is_said(tmp_path):
+    async with opened(tmp_path) as spool:
+        await spool.add(to_three())
+        (entry,) = await claimed(spool)
+        for _ in range(2):
+            await spool.settle(two_shares(entry))
+        expected = [(1, "[1]", "waiting", 1, "", "mailbox full"), (0, "[2]", "dead", 1, "5.1.1", "no such user")]
+        assert rows(tmp_path, SHARES) == expected
+        (again,) = await claimed(spool)
+        assert (again.recipients, again.attempts, again.part) == ((1,), 2, 0)
+        assert len(again.mail.envelope.envelope.recipients) == 1
+        # What is said late about an attempt does not meet the one after it.
+        await spool.settle(two_shares(entry))
+        assert [state for _, _, state, *_ in rows(tmp_path, SHARES)] == ["attempted", "dead"]
+        await spool.settle(settled(again))
+    assert rows(tmp_path, SHARES) == expected[1:]
+    assert rows(tmp_path, "SELECT count(*) FROM message") == [(1,)]
+
+
+async def test_the_number_of_a_part_is_never_given_again(tmp_path):
+    """Or what is said late about one that is gone would be taken for another's."""
+    numbers = []
+    async with opened(tmp_path) as spool:
+        await spool.add(to_three())
+        for _ in range(3):
+            (entry,) = await claimed(spool)
+            await spool.settle(two_shares(entry))
+            ((part,),) = rows(tmp_path, "SELECT part FROM delivery WHERE part != 0")
+            numbers.append(part)
+            await spool.settle(Settlement(message=entry.message, connector="archive", part=part, state=State.DELIVERED))
+        await spool.add(new())
+    numbers += [number for (number,) in rows(tmp_path, "SELECT number FROM message")]
+    assert len(set(numbers)) == len(numbers) == 5
+
+
+async def test_those_who_wait_keep_their_place_in_the_order_and_the_dead_letter_holds_back_nobody(tmp_path):
+    async with opened(tmp_path) as spool:
+        await spool.add(to_three(ordering_key=b"k"))
+        await spool.add(new(mail_of(b"next"), ordering_key=b"k"))
+        (entry,) = await claimed(spool)
+        await spool.settle(two_shares(entry))
+        (again,) = await claimed(spool)
+        assert again.message == entry.message
+        await spool.settle(settled(again))
+        (following,) = await claimed(spool)
+        assert following.mail.content.read() == b"next"
 
 
 async def test_mails_of_one_key_come_one_after_another(tmp_path):
