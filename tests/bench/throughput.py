@@ -3,8 +3,8 @@
     python -m tests.bench.throughput [--mails 10000] [--sessions 20] [--rounds 5] [--workers "1 2"]
 
 Both answer 250 for what is on stable storage, and discard it afterwards. One client (Postfix's `smtp-source`, 1 KB
-mails, many in each connection), one machine, in turns; the disk syncs for both. The ratio of the medians counts. Each number
-of workers has a gateway, which idles while it is not its turn.
+mails, many in each connection), one machine, in turns; the disk syncs for both. The ratio of the medians counts.
+There is a gateway for each number of workers, which idles while it is not its turn.
 """
 
 import argparse
