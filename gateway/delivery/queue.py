@@ -275,7 +275,7 @@ class DeliveryQueue:
         return self.destination.retries.delay_seconds(entry.attempts, spread=random.random())  # noqa: S311  # a spread
 
     async def _relayed(self, entry: Entry, receipt: Receipt) -> tuple[Notification, ...]:
-        """For those recipients for whom the destination has the mail, and about whom it tells the originator nothing."""
+        """About those for whom the destination has the mail, unless it tells the originator itself."""
         others = {each.position for each in receipt.refused} | set(receipt.notifying)
         recipients = entry.mail.envelope.envelope.recipients
         places = [place for place, each in enumerate(recipients) if each.parameters and place not in others]
