@@ -14,6 +14,7 @@ def check(config: ConfigOption = None) -> None:
     configuration = read_configuration(config)
     try:
         app.build_connectors(configuration.connectors)
+        keys = app.load_keys(configuration.gateway)
     except app.StartError as error:
         typer.echo(f"mailsluice: {error}", err=True)
         raise typer.Exit(1) from error
@@ -28,4 +29,6 @@ def check(config: ConfigOption = None) -> None:
         )
     if any(route.accept == "spooled" for route in configuration.routes):
         typer.echo(f"spool      {configuration.gateway.spool}")
+    for key in keys:
+        typer.echo(f"key        {key.name}: {keys.state_of(key)}")
     typer.echo("ok")

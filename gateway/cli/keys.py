@@ -46,8 +46,7 @@ def ls(*, config: ConfigOption = None) -> None:
         ring = read_keys(_directory(config))
     typer.echo(f"{'KEY':17} {'STATE':9} {'CREATED':27} RETIRED")
     for key in ring:
-        state = "retired" if key.retired else "in use" if key == ring.in_use(key.purpose) else "verifies"
-        typer.echo(f"{key.name:17} {state:9} {key.created:27} {key.retired or '-'}")
+        typer.echo(f"{key.name:17} {ring.state_of(key):9} {key.created:27} {key.retired or '-'}")
 
 
 @keys.command()

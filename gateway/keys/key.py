@@ -63,6 +63,12 @@ class KeyRing:
         """The key to sign or seal with: the newest that is not retired, None where there is none."""
         return next((key for key in reversed(self._keys.values()) if key.purpose is purpose and not key.retired), None)
 
+    def state_of(self, key: Key) -> str:
+        """What the operator reads: `in use`, `verifies` only, or `retired`, which verifies too."""
+        if key.retired:
+            return "retired"
+        return "in use" if key == self.in_use(key.purpose) else "verifies"
+
     def find(self, purpose: Purpose, id_: str) -> Key | None:
         """The key that something was made with, retired or not; None where the ring does not have it."""
         return self._keys.get((purpose, id_))

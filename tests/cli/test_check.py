@@ -2,6 +2,8 @@ from textwrap import dedent
 
 import pytest
 
+from gateway.keys import Purpose, create_key
+
 RIGHT = """
 [[listener]]
 name = "mx"
@@ -55,6 +57,24 @@ def test_how_mail_is_accepted_and_where_it_is_spooled_is_part_of_the_sum(mailslu
         "spool      /var/spool/mail-in",
         "ok",
     ]
+
+
+def test_keys_are_part_of_the_sum(mailsluice, tmp_path):
+    first, second = (create_key(tmp_path / "keys", Purpose.RECEIPT) for _ in range(2))
+    outcome = check(mailsluice, tmp_path, f'[gateway]\nkeys = "{tmp_path / "keys"}"\n{RIGHT}')
+    assert outcome.stdout.splitlines()[-3:] == [
+        f"key        {first.name}: verifies",
+        f"key        {second.name}: in use",
+        "ok",
+    ]
+
+
+def test_keys_that_cannot_be_used_are_told_in_a_sentence(mailsluice, tmp_path):
+    create_key(tmp_path / "keys", Purpose.RECEIPT)
+    (tmp_path / "keys").chmod(0o755)
+    outcome = check(mailsluice, tmp_path, f'[gateway]\nkeys = "{tmp_path / "keys"}"\n{RIGHT}')
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("mailsluice: `gateway.keys`: others than its owner have access to ")
 
 
 def test_the_built_in_configuration_is_right(mailsluice):
