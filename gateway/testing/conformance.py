@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import structs
 
+from gateway.address import Address
 from gateway.connector import Connector, DeliveryFailure, Mail, PermanentFailure, Receipt, TransientFailure
-from gateway.envelope import Content, Envelope
+from gateway.envelope import Content, Envelope, Recipient
 from gateway.testing.samples import plain_mail, sample_mails
 from gateway.testing.watched import WatchedContent
 
@@ -30,13 +31,18 @@ _ReadBack = Callable[[Receipt], Awaitable[Mail]]
 
 
 async def check_connector(
-    make_connector: Callable[[], Connector], read_back: _ReadBack | None = None, *, max_in_flight: int = 8
+    make_connector: Callable[[], Connector],
+    read_back: _ReadBack | None = None,
+    *,
+    max_in_flight: int = 8,
+    refused: Address | None = None,
 ) -> None:
     """Raise AssertionError unless the connectors that `make_connector` makes keep the contract.
 
     `read_back` gets a mail from the destination by its receipt; where it is given, every mail must come back with the
     same envelope (`message.content` and `message.reference` aside) and the same octets. `max_in_flight` is what the
-    connector type declares.
+    connector type declares. `refused` is a recipient whom the destination refuses, where it answers for each: what it
+    takes for the others is then in a receipt that names that one.
     """
     tasks_before = asyncio.all_tasks()
     await _close(make_connector(), "a connector that was never opened")
@@ -49,6 +55,8 @@ async def check_connector(
         await check.emits_concurrently(max_in_flight)
         await check.survives_unreadable_content()
         await check.survives_cancellation()
+        if refused is not None:
+            await check.names_who_was_refused(refused)
     finally:
         await _close(connector, "a connector that was used")
     check.read_nothing_late()
@@ -117,6 +125,25 @@ class _Check:
         await _ended(emit)
         await self._accepted("a mail whose first emit was cancelled while it read the content", mail)
 
+    async def names_who_was_refused(self, address: Address) -> None:
+        taken, refused = plain_mail().envelope.envelope.recipients[0], Recipient(address=address)
+        for recipients, expected in (((taken, refused), {1}), ((refused, taken, refused), {0, 2})):
+            what = f"a mail to {len(recipients)} recipients, of whom the destination refuses <{address.raw}>,"
+            receipt = await self._emit(what, _addressed(recipients))
+            if isinstance(receipt, DeliveryFailure):
+                sentence = f"emit() of {what} raised, though others are to have it: {receipt}"
+                raise AssertionError(sentence) from receipt  # noqa: TRY004  # a verdict, no type error
+            found = {each.position for each in receipt.refused}
+            _require(
+                found == expected and len(receipt.refused) == len(expected),
+                f"the receipt of {what} says that those at {sorted(found)} are refused instead of {sorted(expected)}",
+            )
+            for each in receipt.refused:
+                _check_failure(what, each.failure)
+        what = f"a mail to nobody but <{address.raw}>, whom the destination refuses,"
+        outcome = await self._emit(what, _addressed((refused,)))
+        _require(isinstance(outcome, DeliveryFailure), f"emit() of {what} returned {outcome!r} instead of raising")
+
     def read_nothing_late(self) -> None:
         for what, content in self._contents:
             _require(not content.was_read_late, f"the content of {what} was read after emit() had ended")
@@ -125,6 +152,7 @@ class _Check:
         outcome = await self._emit(what, mail)
         if isinstance(outcome, DeliveryFailure):
             raise AssertionError(f"emit() refused {what}: {outcome}") from outcome  # noqa: TRY004  # a verdict, no type error
+        _require(not outcome.refused, f"emit() of {what} refused some of its recipients: {outcome.refused}")
         await self._comes_back(what, mail, outcome)
         return outcome
 
@@ -161,6 +189,12 @@ class _Check:
         )
         _require(_same_octets(mail.content, found.content), f"the content of {what} came back changed")
         found.content.close()
+
+
+def _addressed(recipients: tuple[Recipient, ...]) -> Mail:
+    mail = plain_mail()
+    transaction = structs.replace(mail.envelope.envelope, recipients=recipients)
+    return Mail(structs.replace(mail.envelope, envelope=transaction), mail.content)
 
 
 async def _close(connector: Connector, what: str) -> None:

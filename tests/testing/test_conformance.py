@@ -4,10 +4,14 @@ from contextlib import suppress
 import pytest
 from msgspec import structs
 
-from gateway.connector import DeliveryFailure, PermanentFailure, Receipt, TransientFailure
+from gateway.address import parse_path
+from gateway.connector import DeliveryFailure, PermanentFailure, Receipt, Refused, TransientFailure
 from gateway.envelope import Content, Mail
-from gateway.status import LOCAL_ERROR, MESSAGE_REFUSED
+from gateway.status import LOCAL_ERROR, MESSAGE_REFUSED, Status
 from gateway.testing import MemoryConnector, check_connector, conformance, sample_mails
+
+
+UNKNOWN = PermanentFailure(Status(5, 1, 1), "no such user")
 
 
 async def check(make_connector):
@@ -47,6 +51,13 @@ class LosesARecipient(MemoryConnector):
         envelope = mail.envelope.envelope
         kept = structs.replace(envelope, recipients=envelope.recipients[:500])
         return await super().emit(Mail(structs.replace(mail.envelope, envelope=kept), mail.content))
+
+
+class RefusesOneOfMany(MemoryConnector):
+    async def emit(self, mail):
+        receipt = await super().emit(mail)
+        many = len(mail.envelope.envelope.recipients) > 1
+        return structs.replace(receipt, refused=(Refused(position=0, failure=UNKNOWN),) if many else ())
 
 
 class RewritesLineEnds(MemoryConnector):
@@ -201,6 +212,7 @@ class CannotCloseUnopened(MemoryConnector):
     [
         (RefusesEmptyContent, "emit.. refused the sample mail 'empty content': 5.6.0 empty"),
         (LosesARecipient, "the envelope of the sample mail 'a thousand recipients' came back changed"),
+        (RefusesOneOfMany, "emit.. of the sample mail 'a thousand recipients' refused some of its recipients"),
         (RewritesLineEnds, "the content of the sample mail 'plain' came back changed"),
         (KeepsTheFirstBlock, "the content of the sample mail 'large content in a file' came back changed"),
         (LetsAnyErrorOut, r"raised OSError\('this content cannot be read'\); only a DeliveryFailure may leave it"),
@@ -232,6 +244,60 @@ async def test_a_broken_promise_is_named(connector, sentence, monkeypatch):
         await check(connector)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
+
+
+NOBODY = parse_path(b"nobody@example.org", utf8=False)
+
+
+class KnowsNobody(MemoryConnector):
+    def __init__(self):
+        super().__init__()
+        self.refused = {NOBODY.raw: UNKNOWN}
+
+
+class RefusesAllForOne(KnowsNobody):
+    async def emit(self, mail):
+        if any(each.address == NOBODY for each in mail.envelope.envelope.recipients):
+            raise UNKNOWN
+        return await super().emit(mail)
+
+
+class ForgetsWhoWasRefused(KnowsNobody):
+    async def emit(self, mail):
+        return structs.replace(await super().emit(mail), refused=())
+
+
+class NamesItOnce(KnowsNobody):
+    async def emit(self, mail):
+        receipt = await super().emit(mail)
+        return structs.replace(receipt, refused=receipt.refused[:1])
+
+
+class RefusesAllInAReceipt(KnowsNobody):
+    async def emit(self, mail):
+        try:
+            return await super().emit(mail)
+        except PermanentFailure:
+            self.refused = {}
+            return await super().emit(mail)
+
+
+async def test_a_connector_that_answers_for_each_recipient_keeps_the_contract():
+    await check_connector(KnowsNobody, refused=NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("connector", "sentence"),
+    [
+        (RefusesAllForOne, "whom the destination refuses <nobody@example.org>, raised, though others are to have it"),
+        (ForgetsWhoWasRefused, r"says that those at \[\] are refused instead of \[1\]"),
+        (NamesItOnce, r"says that those at \[0\] are refused instead of \[0, 2\]"),
+        (RefusesAllInAReceipt, "a mail to nobody but <nobody@example.org>.* returned Receipt.* instead of raising"),
+    ],
+)
+async def test_a_wrong_answer_for_one_recipient_is_named(connector, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        await check_connector(connector, refused=NOBODY)
 
 
 def test_sample_mails_are_fresh_each_time():
