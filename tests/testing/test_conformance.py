@@ -10,7 +10,6 @@ from gateway.envelope import Content, Mail
 from gateway.status import LOCAL_ERROR, MESSAGE_REFUSED, Status
 from gateway.testing import MemoryConnector, check_connector, conformance, sample_mails
 
-
 UNKNOWN = PermanentFailure(Status(5, 1, 1), "no such user")
 
 
