@@ -24,6 +24,7 @@ from gateway.smtp.client_events import ClientEvent, Concluded, Conclusion, Reply
 from gateway.smtp.client_transaction import send_mail
 from gateway.smtp.content_writers import ContentWriter
 from gateway.smtp.dialect import Dialect
+from gateway.smtp.extensions.xreplymeta import XReplyMeta, enabled_codes
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingMail
 from gateway.smtp.reply import Reply, ReplySyntaxError, read_reply
 
@@ -37,8 +38,11 @@ _Exchange = Generator[None, Reply, Conclusion]
 class ClientConnection:
     """One session. `capabilities` are what the server offers in its present hello, nothing before it."""
 
-    def __init__(self, dialect: Dialect, *, hello_name: str) -> None:
-        """`hello_name` is this host's domain name or address literal. Raises LocalProtocolError when it is neither."""
+    def __init__(self, dialect: Dialect, *, hello_name: str, trusted: bool = False) -> None:
+        """`hello_name` is this host's domain name or address literal. Raises LocalProtocolError when it is neither.
+
+        Of a `trusted` server the response codes are read that a mail asks for by XREPLYMETA; of others they are text.
+        """
         try:
             grammar.hello_name(hello_name.encode("ascii"))
         except (UnicodeEncodeError, grammar.CommandSyntaxError):
@@ -46,6 +50,8 @@ class ClientConnection:
         self.dialect = dialect
         self.capabilities: Capabilities = {}
         self._hello_name = hello_name
+        self._trusted = trusted
+        self._codes: frozenset[str] = frozenset()
         self._received = b""
         self._events: deque[ClientEvent] = deque()
         self._lines: list[bytes] = []
@@ -154,7 +160,9 @@ class ClientConnection:
         Raises NotOffered when the server lacks an extension that the mail needs, LocalProtocolError when no server
         could take it; nothing of it is sent then.
         """
-        self._begin(send_mail(self, mail))
+        # X9: only what was announced in the present hello, and asked for.
+        offered = {word.upper() for word in self.capabilities.get(XReplyMeta.keyword, ())} if self._trusted else set()
+        self._begin(send_mail(self, mail), codes=enabled_codes(mail.parameters, offered))
 
     def quit(self) -> None:
         """End the session in order; close when it concludes."""
@@ -215,10 +223,11 @@ class ClientConnection:
 
     # Replies.
 
-    def _begin(self, exchange: _Exchange) -> None:
+    def _begin(self, exchange: _Exchange, *, codes: frozenset[str] = frozenset()) -> None:
         if self._exchange is not None:
             raise LocalProtocolError("the connection does one thing at a time; wait for its conclusion")
         self._exchange = exchange
+        self._codes = codes
         next(exchange)
         self._fail_exchange()
 
@@ -227,6 +236,8 @@ class ClientConnection:
             # A server that shuts down, or one that answers content before it has it all: there is no way on from here.
             self.end(f"the server said, without being asked: {reply}")
             return
+        if self._codes:
+            reply = reply.with_codes_read(self._codes)
         command = self._unanswered.popleft()
         self._events.append(ReplyReceived(command, reply))
         if reply.is_positive and reply.code // 100 != command.expected:

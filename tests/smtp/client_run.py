@@ -8,7 +8,8 @@ The tasks of a transcript, one `T:` line each, done one after another once the s
                                                   send a mail; also containers=0001:$Forwarded,7fff:\\0 body=BINARYMIME
                                                   parameters=ENVID=x,RET=HDRS chunk=1000 chunked=no
 
-`-- disconnect` is the loss of the connection. A mail that the client refuses to send has one result, `not sent: why`.
+The result of a mail is a reply for each recipient, with its response codes behind it; of one that the client refuses to
+send it is `not sent: why`. `-- disconnect` is the loss of the connection.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +33,9 @@ class ClientRun:
         self.wants_tls = False
         self._tasks = list(transcript.tasks)
         self._connection = ClientConnection(
-            DIALECTS[transcript.settings.get("dialect", "smtp")], hello_name="client.example.net"
+            DIALECTS[transcript.settings.get("dialect", "smtp")],
+            hello_name="client.example.net",
+            trusted=transcript.settings.get("trusted") == "yes",
         )
 
     def converse(
@@ -81,7 +84,7 @@ class ClientRun:
                 case ReplyReceived():
                     pass
                 case MailConcluded(outcomes):
-                    self.results += [str(outcome.reply) for outcome in outcomes]
+                    self.results += [" ".join(map(str, (outcome.reply, *outcome.reply.codes))) for outcome in outcomes]
                     self._begin_next()
                 case Concluded(reply) if reply.code == 220:
                     self.wants_tls = True

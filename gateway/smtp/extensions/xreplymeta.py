@@ -5,6 +5,7 @@ Here the keyword is the announcement, with the names of the codes for this clien
 for one transaction: `XREPLYMETA` for all of them, `XREPLYMETA=ID,KAFKA` for some. Without it no reply has a code.
 """
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Self
 
 from gateway.smtp.events import MailReceived
@@ -14,7 +15,7 @@ from gateway.smtp.response_codes import is_code_name
 if TYPE_CHECKING:
     from gateway.smtp.server import ServerConnection
 
-__all__ = ["XReplyMeta"]
+__all__ = ["XReplyMeta", "enabled_codes"]
 
 
 class XReplyMeta(Extension):
@@ -38,11 +39,16 @@ class XReplyMeta(Extension):
         return bool(connection.reply_codes)
 
     def accept_mail(self, connection: "ServerConnection", mail: MailReceived) -> None:
-        value = dict(mail.parameters).get(self.keyword)
-        if value is not None:
-            # Names that nobody here knows are no error: a client may ask for whatever it can read.
-            wanted = value.upper().split(",") if value else connection.reply_codes
-            connection.transaction.reply_codes = frozenset(wanted) & frozenset(connection.reply_codes)
+        connection.transaction.reply_codes = enabled_codes(mail.parameters, connection.reply_codes)
+
+
+def enabled_codes(parameters: Sequence[tuple[str, str]], offered: Collection[str]) -> frozenset[str]:
+    """The names of the codes that the parameters of a MAIL enable, of those that the server has offered."""
+    value = next((value for keyword, value in parameters if keyword.upper() == XReplyMeta.keyword), None)
+    if value is None:
+        return frozenset()
+    # Names that nobody here knows are no error: a client may ask for whatever it can read (X4).
+    return frozenset(offered) & frozenset(value.upper().split(",")) if value else frozenset(offered)
 
 
 def _check_names(value: str) -> str:
