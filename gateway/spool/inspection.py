@@ -71,9 +71,11 @@ class SpooledDelivery(Struct, frozen=True, kw_only=True):
 
     A message may have several for a connector, each a `part` with its own recipients, once some of them were refused.
     `positions` are those of its recipients among all of the message's. `problem` says why the addresses cannot be read,
-    where they cannot; then there are none. The id is empty where the message itself is not there.
+    where they cannot; then there are none. The id is empty where the message itself is not there. `message` is a number
+    of its own in each `spool`, of those that are looked into together.
     """
 
+    spool: int
     message: int
     id: str
     accepted_at: float
@@ -120,10 +122,12 @@ class _Addressed(Struct, frozen=True):
 class Inspection:
     """The spool in `directory`, to look at and to ask things of it, from one thread at a time.
 
-    Everything raises SpoolError where the spool cannot be used, in one sentence for the operator.
+    Its deliveries say that they are in `spool`. Everything raises SpoolError where the spool cannot be used, in one
+    sentence for the operator.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, spool: int = 0) -> None:
+        self._spool = spool
         self._path = directory / "spool.db"
         self._content = directory / "content"
         try:
@@ -272,6 +276,7 @@ class Inspection:
         number, connector, part, recipients, checksum, state, due, attempts, duplicate, status, cause, *of_message = row
         id_, at, size = of_message
         delivery = SpooledDelivery(
+            spool=self._spool,
             message=number,
             id=text(id_),
             accepted_at=at,

@@ -89,7 +89,7 @@ def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int
             if not list(inspection.connection.execute(_IS_THERE, (each.id, each.connector, each.part, each.state))):
                 continue
             gone = Settlement(message=each.message, connector=each.connector, part=each.part, state=State.DELIVERED)
-            files += operations.settle(inspection.connection, gone)
+            files += operations.settle(inspection.connection, [gone])[0]
             removed += 1
     for id_ in files:
         inspection.remove_content(id_)

@@ -1,8 +1,9 @@
 """What is done to the database: functions of a connection, each within a transaction that its caller commits."""
 
-from collections.abc import Iterable
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain, islice
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import msgspec
@@ -38,11 +39,15 @@ __all__ = [
     "take_back",
 ]
 
-_INSERT_MESSAGE = "INSERT INTO message (id, accepted_at, size, checksum, envelope, content) VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_DELIVERY = (
-    "INSERT INTO delivery (message, connector, part, recipients, checksum, ordering_key, state, due, attempts)"
-    " VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?)"
+T = TypeVar("T")
+
+_INSERT_MESSAGES = "INSERT INTO message (id, accepted_at, size, checksum, envelope, content) VALUES ", 6
+_INSERT_DELIVERIES = (
+    "INSERT INTO delivery (message, connector, recipients, checksum, part, ordering_key, state, due, attempts) VALUES ",
+    9,
 )
+# Each number of rows is a statement of its own, and the connection keeps so many.
+_ROWS_AT_ONCE = 32
 _HAS_PREDECESSOR = "SELECT 1 FROM delivery WHERE connector = ? AND ordering_key = ? LIMIT 1"
 _DUE = (
     "SELECT message, part, CAST(recipients AS BLOB), checksum, CAST(attempts AS INTEGER), possible_duplicate,"
@@ -78,6 +83,16 @@ _KEY = "SELECT ordering_key FROM delivery WHERE message = ? AND connector = ? AN
 _NEXT_PART = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'message' RETURNING seq"
 _INSERT_DEAD_LETTER = "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, NULL, 'dead', ?, ?, ?, ?, ?)"
 _RECIPIENTS = "SELECT CAST(recipients AS BLOB) FROM delivery WHERE message = ?"
+# What most deliveries are: those behind which nobody waits, of messages that have no file.
+_DELETE_PLAIN_DELIVERIES = (
+    "DELETE FROM delivery WHERE message IN (SELECT value FROM json_each(?2)) AND connector = ?1 AND part = 0"
+    " AND ordering_key IS NULL"
+    " AND EXISTS (SELECT 1 FROM message WHERE number = delivery.message AND content IS NOT NULL)"
+)
+_DELETE_MESSAGES = (
+    "DELETE FROM message WHERE number IN (SELECT value FROM json_each(?1)) AND content IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = number)"
+)
 _DELETE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND connector = ? AND part = ? RETURNING ordering_key"
 _DELETE_MESSAGE = (
     "DELETE FROM message WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)"
@@ -133,25 +148,43 @@ class Claimed(NamedTuple):
     next_due: float | None
 
 
-def add(connection: apsw.Connection, message: NewMessage) -> Added:
-    """Store a message and its deliveries. Content above INLINE_OCTETS is in its file already."""
+def add(connection: apsw.Connection, messages: Sequence[NewMessage]) -> list[Added]:
+    """Store messages and their deliveries. Content above INLINE_OCTETS is in its file already."""
+    # Together with its deliveries, some at a time: what belongs together lies together, should the file be damaged.
+    return [added for some in _slices(messages) for added in _add(connection, some)]
+
+
+def _add(connection: apsw.Connection, messages: Sequence[NewMessage]) -> list[Added]:
+    rows = [_message_row(message) for message in messages]
+    connection.execute(_insertion(_INSERT_MESSAGES, len(rows)), list(chain.from_iterable(rows)))
+    # AUTOINCREMENT gives one after another, and nobody else writes meanwhile.
+    first = connection.last_insert_rowid() - len(rows) + 1
+    deliveries: list[tuple[Any, ...]] = []
+    added: list[Added] = []
+    seen: set[tuple[str, bytes]] = set()
+    for number, message in enumerate(messages, first):
+        attempted = []
+        for delivery in message.deliveries:
+            state = State.ATTEMPTED if delivery.attempted else State.WAITING
+            if delivery.ordering_key is not None:
+                place = delivery.connector, delivery.ordering_key
+                if place in seen or list(connection.execute(_HAS_PREDECESSOR, place)):
+                    state = State.BEHIND
+                seen.add(place)
+            if state is State.ATTEMPTED:
+                attempted.append(delivery.connector)
+            row = delivery_row(number, delivery)
+            attempts = int(state is State.ATTEMPTED)
+            deliveries.append((*row, 0, delivery.ordering_key, state, message.accepted_at, attempts))
+        added.append(Added(number, frozenset(attempted)))
+    for those in _slices(deliveries):
+        connection.execute(_insertion(_INSERT_DELIVERIES, len(those)), list(chain.from_iterable(those)))
+    return added
+
+
+def _message_row(message: NewMessage) -> tuple[Any, ...]:
     content = message.mail.content
-    row = message_row(message, content.read() if content.size <= INLINE_OCTETS else None)
-    connection.execute(_INSERT_MESSAGE, row)
-    number = connection.last_insert_rowid()
-    attempted = []
-    for delivery in message.deliveries:
-        key = delivery.ordering_key
-        if key is not None and list(connection.execute(_HAS_PREDECESSOR, (delivery.connector, key))):
-            state = State.BEHIND
-        elif delivery.attempted:
-            state = State.ATTEMPTED
-            attempted.append(delivery.connector)
-        else:
-            state = State.WAITING
-        values = (*delivery_row(number, delivery), key, state, message.accepted_at, int(state is State.ATTEMPTED))
-        connection.execute(_INSERT_DELIVERY, values)
-    return Added(number, frozenset(attempted))
+    return message_row(message, content.read() if content.size <= INLINE_OCTETS else None)
 
 
 def remove(connection: apsw.Connection, id_: str) -> None:
@@ -190,11 +223,27 @@ def claim(
     return Claimed(due, damaged, next_due)
 
 
-def settle(connection: apsw.Connection, settlement: Settlement) -> list[str]:
-    """Record what became of an attempt, and give the id of the message where it is gone and had a content file.
+def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> list[list[str]]:
+    """Record what became of attempts; for each the id of its message, where it is gone and had a content file.
 
     A second time it changes nothing, and adds no notification again.
     """
+    plain: dict[str, list[int]] = {}
+    for settlement in settlements:
+        if settlement.state is State.DELIVERED and not settlement.part and not settlement.notifications:
+            plain.setdefault(settlement.connector, []).append(settlement.message)
+    settled = 0
+    for connector, messages in plain.items():
+        numbers = str(messages)
+        connection.execute(_DELETE_PLAIN_DELIVERIES, (connector, numbers))
+        settled += connection.changes()
+        connection.execute(_DELETE_MESSAGES, (numbers,))
+    if settled == len(settlements):
+        return [[]] * settled
+    return [_settle(connection, settlement) for settlement in settlements]
+
+
+def _settle(connection: apsw.Connection, settlement: Settlement) -> list[str]:
     message, connector, state = settlement.message, settlement.connector, settlement.state
     delivery = message, connector, settlement.part
     if state is State.DELIVERED:
@@ -297,7 +346,7 @@ def _notify(connection: apsw.Connection, settlement: Settlement) -> None:
             left |= {each.recipient for each in settlement.notifications if each.recipient is not None}
     for notification in settlement.notifications:
         if notification.recipient is None or notification.recipient not in left:
-            add(connection, notification.message)
+            add(connection, [notification.message])
 
 
 def _add_dead_letter(connection: apsw.Connection, settlement: Settlement, letter: DeadLetter) -> None:
@@ -314,6 +363,17 @@ def _set_aside(connection: apsw.Connection, delivery: tuple[int, str, int], stat
     connection.execute(_SET_ASIDE, (state, cause, *delivery))
     for key in keys:
         _promote(connection, delivery[1], key)
+
+
+def _slices(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+@cache
+def _insertion(statement: tuple[str, int], rows: int) -> str:
+    text, columns = statement
+    return text + ",".join([f"({','.join('?' * columns)})"] * rows)
 
 
 def _promote(connection: apsw.Connection, connector: str, key: bytes | None) -> None:

@@ -21,7 +21,7 @@ from gateway.spool.lock import SpoolError, lock
 from gateway.spool.operations import Due
 from gateway.spool.reserve import Reserve
 from gateway.spool.rows import DamagedRowError, check_content
-from gateway.spool.writer import Operation, Writer
+from gateway.spool.writer import Joint, Operation, Writer
 from gateway.threads import in_thread
 
 __all__ = ["Spool"]
@@ -115,7 +115,7 @@ class Spool:
                     await self._writer.run(lambda _: None, fills=True)
                 await in_thread(partial(self._store, mail))
             added = await self._writer.run(
-                lambda connection: operations.add(connection, message),
+                Joint(operations.add, message),
                 undo=lambda connection: operations.remove(connection, id_),
                 fills=True,
             )
@@ -188,7 +188,7 @@ class Spool:
         try:
             for mail in large:
                 await in_thread(partial(self._store, mail))
-            gone = await self._writer.run(partial(operations.settle, settlement=settlement), patient=patient)
+            gone = await self._writer.run(Joint(operations.settle, settlement), patient=patient)
         finally:
             self._storing.difference_update(mail.envelope.id for mail in large)
         # A file that is not wanted after all is an orphan: an earlier saying may have recorded that it is.

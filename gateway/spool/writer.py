@@ -1,9 +1,9 @@
 """One thread that owns the database and commits in groups: what comes while one commit runs goes into the next.
 
-An operation is a function of the connection. Its result is told only after the commit that holds it has returned. When
-a commit fails, everything in its group has failed. A failed read, write or sync is final for that connection: it is
-closed, and a new one first brings the whole log into the database (`gateway.spool.database`) and takes back what the
-group had added, before anybody hears of the failure.
+An operation is a function of the connection, or one that is done for many at once (`Joint`). Its result is told only
+after the commit that holds it has returned. When a commit fails, everything in its group has failed. A failed read,
+write or sync is final for that connection: it is closed, and a new one first brings the whole log into the database
+(`gateway.spool.database`) and takes back what the group had added, before anybody hears of the failure.
 
 Between the groups the thread copies the log into the database and gives free space back to the file system.
 """
@@ -16,7 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -24,7 +25,7 @@ import structlog
 from gateway.spool.database import abandon
 from gateway.spool.reserve import Reserve
 
-__all__ = ["Operation", "Writer"]
+__all__ = ["Joint", "Operation", "Writer"]
 
 T = TypeVar("T")
 
@@ -45,13 +46,30 @@ _PAGES_AT_ONCE = 256
 _log = structlog.get_logger("mailsluice.spool")
 
 
+class Joint(NamedTuple, Generic[T]):
+    """One of the things that `function` does for many at once: it gets them all, and gives a result for each, in order.
+
+    Each statement gives up and asks for the interpreter's lock, which costs more than what most of them do.
+    """
+
+    function: Callable[[apsw.Connection, Sequence[Any]], Sequence[T]]
+    argument: Any
+
+
 class _Wanted:
     """An operation, and the future of whoever waits for it: another one, once that one has been cancelled."""
 
     __slots__ = ("fills", "future", "operation", "undo")
 
+    operation: Any
+
     def __init__(
-        self, operation: Operation[Any], undo: Operation[None] | None, future: asyncio.Future[Any], *, fills: bool
+        self,
+        operation: Operation[Any] | Joint[Any],
+        undo: Operation[None] | None,
+        future: asyncio.Future[Any],
+        *,
+        fills: bool,
     ) -> None:
         self.operation = operation
         self.undo = undo
@@ -80,6 +98,7 @@ class Writer:
         self._reopen_seconds = _REOPEN_SECONDS
         self._log_pages = 0
         self._copied_log_pages = 0
+        self._may_have_free_pages = True
         self._loop = asyncio.get_running_loop()
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
         self._patient: deque[_Wanted] = deque()
@@ -93,7 +112,7 @@ class Writer:
 
     async def run(
         self,
-        operation: Operation[T],
+        operation: Operation[T] | Joint[T],
         *,
         undo: Operation[None] | None = None,
         fills: bool = False,
@@ -174,7 +193,7 @@ class Writer:
             return done + self._commit(rest) if rest else done
         try:
             connection.execute("BEGIN IMMEDIATE")
-            results = [each.operation(connection) for each in group]
+            results = _results(connection, group)
             connection.execute("COMMIT")
         except apsw.FullError as error:
             self._roll_back()
@@ -265,8 +284,8 @@ class Writer:
     def _tidy_up(self) -> None:
         if self._log_pages - self._copied_log_pages > (_LOG_PAGES if self._wanted.empty() else _LONG_LOG_PAGES):
             self._copy_log()
-        while self._wanted.empty() and self._give_space_back():
-            pass
+        while self._may_have_free_pages and self._wanted.empty():
+            self._may_have_free_pages = self._give_space_back()
 
     def _copy_log(self) -> None:
         """Copy the log into the database and sync it there. What a reader still needs is copied the next time."""
@@ -279,6 +298,8 @@ class Writer:
         except apsw.Error as error:
             self._abandon(error)
         self._copied_log_pages = self._log_pages
+        # Looked at now and then, not for each group: there is no hurry with it.
+        self._may_have_free_pages = True
 
     def _give_space_back(self) -> bool:
         """One step of it, and whether there is another."""
@@ -297,6 +318,21 @@ class Writer:
         if self._log_pages - self._copied_log_pages > _LOG_PAGES:
             self._copy_log()
         return True
+
+
+def _results(connection: apsw.Connection, group: Sequence[_Wanted]) -> list[Any]:
+    results: list[Any] = []
+    # Those that can be done together stand together as a rule: what is accepted comes first, what is patient last.
+    for function, some in groupby(group, _joint_function):
+        if function is None:
+            results += [each.operation(connection) for each in some]
+        else:
+            results += function(connection, [each.operation.argument for each in some])
+    return results
+
+
+def _joint_function(wanted: _Wanted) -> Callable[..., Sequence[Any]] | None:
+    return wanted.operation.function if isinstance(wanted.operation, Joint) else None
 
 
 def _is_damage(error: Exception) -> bool:
