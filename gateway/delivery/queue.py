@@ -74,7 +74,7 @@ class DeliveryQueue:
         """Give a reserved place back."""
         self._window.emitted()
         self._window.settled(octets)
-        self._wake.set()
+        self._note_place()
 
     def begin(self, entry: Entry) -> None:
         """Make the attempt that is recorded, in the place that is reserved for it."""
@@ -211,12 +211,17 @@ class DeliveryQueue:
             )
         finally:
             self._window.emitted()
-            self._wake.set()
+            self._note_place()
             entry.mail.content.close()
         try:
             await self._settle(settlement, is_ordered=entry.is_ordered)
         finally:
             self._window.settled(octets)
+            self._note_place()
+
+    def _note_place(self) -> None:
+        # Where nothing waits for a place, a turn of the loop that claims is work for nothing.
+        if self._backlog or self._stopping:
             self._wake.set()
 
     async def _settlement(self, entry: Entry) -> Settlement:
@@ -300,6 +305,7 @@ class DeliveryQueue:
         if settlement.state is State.WAITING:
             self._next_due = min(filter(None, (self._next_due, settlement.due)))
             self._changed = True
+            self._wake.set()
         if is_ordered:
             # Another may have waited behind this one.
             self._backlog = self._changed = True
