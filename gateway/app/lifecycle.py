@@ -18,7 +18,7 @@ from gateway.app.generation import Generation, bring_up
 from gateway.app.log_lines import LogLines
 from gateway.app.orders import Orders, Signals
 from gateway.app.places import Places
-from gateway.app.process import event_loop
+from gateway.app.process import collect_seldom, event_loop
 from gateway.app.share import check_same_process
 from gateway.config import Config, ConfigError
 from gateway.delivery import Engine
@@ -68,7 +68,9 @@ async def run(
         gateway = _Gateway(engines, Doors(config), generation)
         running.push_async_callback(gateway.drain, orders)
         orders.take()
-        orders.report(await gateway.start(places), is_first=True)
+        lines = await gateway.start(places)
+        collect_seldom()
+        orders.report(lines, is_first=True)
         async with asyncio.TaskGroup() as tasks:
             reloading = tasks.create_task(gateway.reload_whenever(orders, reread))
             await orders.end()

@@ -1,11 +1,12 @@
 """What the process asks of the system before anything runs in it."""
 
 import asyncio
+import gc
 import os
 import resource
 from collections.abc import Callable
 
-__all__ = ["allow_connections", "event_loop", "max_connections", "occupy_standard_descriptors"]
+__all__ = ["allow_connections", "collect_seldom", "event_loop", "max_connections", "occupy_standard_descriptors"]
 
 _FEWEST_RESERVED = 32
 _AS_GOOD_AS_INFINITE = 1 << 20
@@ -41,6 +42,17 @@ def max_connections() -> int:
     if limit == resource.RLIM_INFINITY:
         limit = _AS_GOOD_AS_INFINITE
     return max(1, (limit - max(_FEWEST_RESERVED, limit // 4)) // 2)
+
+
+def collect_seldom() -> None:
+    """Spare the garbage collector what lives as long as the process, and let it come less often.
+
+    Mail leaves next to no cycles behind; yet with Python's own numbers the collector looks at all that is under way
+    after every few mails.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
