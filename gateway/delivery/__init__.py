@@ -3,7 +3,7 @@
 from gateway.delivery.destination import Destination
 from gateway.delivery.engine import Engine
 from gateway.delivery.notices import Notices
-from gateway.delivery.outcome import Failure, RecipientOutcome
+from gateway.delivery.outcome import Failure, RecipientOutcome, in_brief
 from gateway.delivery.routes import PatternError, Route, Routes, covering, parse_pattern
 from gateway.delivery.submit import submit
 
@@ -17,6 +17,7 @@ __all__ = [
     "Route",
     "Routes",
     "covering",
+    "in_brief",
     "parse_pattern",
     "submit",
 ]

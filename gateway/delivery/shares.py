@@ -4,17 +4,15 @@ Places count the recipients of the delivery, as those of the mail that was emitt
 in the message.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import structs
 
 from gateway.connector import DeliveryFailure, PermanentFailure, Refused, TransientFailure
+from gateway.delivery.outcome import in_brief
 from gateway.spool import Entry
 
 __all__ = ["share", "taken", "together"]
-
-_MOST_FAILURES = 5
 
 
 def share(entry: Entry, places: Sequence[int]) -> Entry:
@@ -36,7 +34,7 @@ def together(failures: Sequence[DeliveryFailure]) -> DeliveryFailure:
     """
     transient = [each for each in failures if isinstance(each, TransientFailure)]
     first = (transient or failures)[0]
-    cause = _causes(failures)
+    cause = in_brief(failures) if len({(each.status, each.cause) for each in failures}) > 1 else first.cause
     if not transient:
         return PermanentFailure(first.status, first.text, cause=cause)
     return TransientFailure(
@@ -46,13 +44,3 @@ def together(failures: Sequence[DeliveryFailure]) -> DeliveryFailure:
         possibly_stored=any(each.possibly_stored for each in transient),
         retry_after_seconds=max(each.retry_after_seconds for each in transient),
     )
-
-
-def _causes(failures: Sequence[DeliveryFailure]) -> str:
-    found = Counter((each.status, each.cause) for each in failures)
-    if len(found) == 1:
-        return failures[0].cause
-    texts = [f"{status} {cause} ({count})" for (status, cause), count in found.most_common(_MOST_FAILURES)]
-    if more := len(found) - len(texts):
-        texts.append(f"and {more} other failures")
-    return "; ".join(texts)

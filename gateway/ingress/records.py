@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from gateway.address import Address
-from gateway.delivery import RecipientOutcome
+from gateway.delivery import Failure, RecipientOutcome, in_brief
 from gateway.envelope import Client
 from gateway.ingress.transaction import Transaction
 from gateway.smtp import Reply
@@ -40,7 +40,10 @@ def mail_answered(
 ) -> None:
     """The canonical line: who, to whom, what was answered, where it lies, and why it does not where it does not."""
     receipts = {receipt.connector: receipt.location for outcome in outcomes for receipt in outcome.receipts}
-    failures = {failure.connector: failure for outcome in outcomes for failure in outcome.failures}
+    failures: dict[str, list[Failure]] = {}
+    for outcome in outcomes:
+        for failure in outcome.failures:
+            failures.setdefault(failure.connector, []).append(failure)
     _log.info(
         "mail",
         **_whose(transaction),
@@ -50,7 +53,7 @@ def mail_answered(
         size=transaction.content.size,
         replies=sorted({f"{reply.code} {reply.status}" for reply in replies}),
         receipts=receipts,
-        failures={name: f"{failure.status} {failure.cause}" for name, failure in failures.items()},
+        failures={name: in_brief(some) for name, some in failures.items()},
         seconds=round(seconds, 6),
     )
 
