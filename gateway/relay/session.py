@@ -221,8 +221,10 @@ async def _secure(connection: ClientConnection, wire: Wire, tls: Tls) -> None:
         await wire.start_tls(tls.context, tls.hostname)
         connection.tls_established()
         await _agree(wire)
-    elif required or not connection.is_open:
+    elif required:
         raise _insecure(printable(reply))
+    elif not connection.is_open:
+        raise TlsFailed(f"TLS failed: {printable(reply)}")
 
 
 def _insecure(cause: str) -> TransientFailure:

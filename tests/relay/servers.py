@@ -28,16 +28,18 @@ async def our_listener(spool, *, disabled=()):
 
 
 @asynccontextmanager
-async def listening(spool, *, disabled=(), dialect=SMTP, taken=None, **settings):
+async def listening(
+    spool, *, disabled=(), dialect=SMTP, taken=None, policy=None, hostname="mx.example.org", **settings
+):
     """A listener of this gateway that takes mail for anybody: where it is, and what it took, or the `taken` it has."""
     taken = MemoryConnector() if taken is None else taken
     destination = Destination(taken, name="memory", metadata="preserve", deadline_seconds=SECONDS, max_in_flight=10)
-    routes = Routes([Route(recipients=("*",), destinations=(destination,))], hostname="mx.example.org")
+    routes = Routes([Route(recipients=("*",), destinations=(destination,))], hostname=hostname)
     settings = ListenerSettings(
         name="mx",
-        hostname="mx.example.org",
+        hostname=hostname,
         dialect=dialect,
-        extensions=extension_table(Policy(message_octets=100_000_000), disabled=disabled),
+        extensions=extension_table(policy or Policy(message_octets=100_000_000), disabled=disabled),
         limits=Limits(message_octets=100_000_000),
         spool=spool,
         **settings,
