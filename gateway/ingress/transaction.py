@@ -5,8 +5,9 @@ header section is split into fields, which the envelope shows and the loop limit
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from gateway.connector import PermanentFailure
 from gateway.dates import timestamp
@@ -38,8 +39,7 @@ from gateway.threads import in_thread
 __all__ = ["SessionFacts", "Transaction"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionFacts:
+class SessionFacts(Struct, frozen=True, kw_only=True):
     """What a transaction takes from its session. `trusted` peers are believed in what their metadata says."""
 
     gateway: str

@@ -14,7 +14,13 @@ from enum import Enum, auto
 __all__ = ["TRANSITIONS", "Cause", "State", "StateMachine"]
 
 
-class State(Enum):
+class _Member(Enum):
+    """Members are the keys of TRANSITIONS: what `Enum` would hash is their names, in Python, at every step."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Member):
     """Where a session stands."""
 
     START = auto()
@@ -31,7 +37,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Cause(Enum):
+class Cause(_Member):
     """What moves a session."""
 
     HELLO = auto()
