@@ -22,7 +22,8 @@ from gateway.cli.spool_selection import fail
 from gateway.cli.terminal import printable
 from gateway.codec import CodecError
 from gateway.config import ConfiguredConnector
-from gateway.spool.inspection import DamagedRowError, Inspection, Selection, SpooledDelivery
+from gateway.spool.inspection import DamagedRowError, Selection, SpooledDelivery
+from gateway.spool.inspections import Inspections
 from gateway.threads import in_thread
 
 __all__ = ["Tally", "archive_at", "archived", "conclude", "run", "spooled", "working"]
@@ -104,9 +105,9 @@ def conclude(tally: Tally, *, interrupted: str) -> None:
         raise typer.Exit(1)
 
 
-def spooled(inspection: Inspection, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
+def spooled(inspection: Inspections, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
     """The mails of the deliveries that are meant, each once: `whole`, or with the recipients of these deliveries."""
-    for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: delivery.message):
+    for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: (delivery.spool, delivery.message)):
         deliveries = tuple(group)
         id_ = deliveries[0].id
         # A whole message needs nothing of a delivery but the message's id.

@@ -14,7 +14,8 @@ from gateway.cli.configuration import read_configuration
 
 if TYPE_CHECKING:
     from gateway.address import Address
-    from gateway.spool.inspection import Inspection, Selection
+    from gateway.spool.inspection import Selection
+    from gateway.spool.inspections import Inspections
 
 __all__ = [
     "ConnectorOption",
@@ -102,13 +103,13 @@ def fail(sentence: str, *, status: int) -> NoReturn:
 
 
 @contextmanager
-def opened_spool(spool: Path | None, config: Path | None) -> Iterator[tuple["Inspection", Collection[str]]]:
-    """The spool that the options name, with the names of the connectors that the configuration has.
+def opened_spool(spool: Path | None, config: Path | None) -> Iterator[tuple["Inspections", Collection[str]]]:
+    """The spool that the options name, with those of further workers in it, and the configured connectors' names.
 
     Ends the command where it cannot be opened, and where something goes wrong with it later.
     """
     from gateway.spool import SpoolError
-    from gateway.spool.inspection import Inspection
+    from gateway.spool.inspections import Inspections
 
     if spool is not None and config is not None:
         fail("--spool and --config both say which spool; give one of them", status=2)
@@ -117,14 +118,14 @@ def opened_spool(spool: Path | None, config: Path | None) -> Iterator[tuple["Ins
         configuration = read_configuration(config)
         spool, known = configuration.gateway.spool, configuration.connectors.keys()
     try:
-        with Inspection(spool) as inspection:
-            yield inspection, known
+        with Inspections(spool) as inspections:
+            yield inspections, known
     except SpoolError as error:
         fail(str(error), status=1)
 
 
 def read_selection(
-    inspection: "Inspection",
+    inspection: "Inspections",
     known: Collection[str],
     *,
     ids: Sequence[str] | None = None,
@@ -157,7 +158,7 @@ def read_selection(
     )
 
 
-def _whole_id(inspection: "Inspection", beginning: str) -> str:
+def _whole_id(inspection: "Inspections", beginning: str) -> str:
     # Crockford's alphabet is the same in lower case.
     beginning = beginning.upper()
     if not _ID.fullmatch(beginning):

@@ -40,13 +40,13 @@ class Totals:
         self._states: Counter[str] = Counter()
         self._messages = 0
         self._octets = 0
-        self._last = -1
+        self._last = (-1, -1)
 
     def add(self, delivery: SpooledDelivery) -> None:
         """Count one more."""
         self._states[delivery.state] += 1
-        if delivery.message != self._last:
-            self._last = delivery.message
+        if (delivery.spool, delivery.message) != self._last:
+            self._last = delivery.spool, delivery.message
             self._messages += 1
             self._octets += delivery.size
 

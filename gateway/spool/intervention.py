@@ -1,18 +1,20 @@
-"""What an operator does to a spool beside its owner: lets deliveries be tried again, resumes connectors, removes.
+"""What an operator does to spools beside their owners: lets deliveries be tried again, resumes connectors, removes.
 
 A few hundred deliveries are changed in one transaction, so that the database is never held for long. Whatever was
 changed by somebody else since it was looked at is left alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 from msgspec import Struct
 
 from gateway.spool import operations
 from gateway.spool.entry import Settlement, State
 from gateway.spool.inspection import DamagedRowError, Inspection, SpooledDelivery
+from gateway.spool.inspections import Inspections
 
 __all__ = ["Retried", "remove", "resume", "retry"]
 
@@ -42,7 +44,7 @@ class Retried(Struct, frozen=True, kw_only=True):
     refused: tuple[tuple[SpooledDelivery, str], ...] = ()
 
 
-def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> Iterator[Retried]:
+def retry(inspections: Inspections, deliveries: Iterable[SpooledDelivery]) -> Iterator[Retried]:
     """Let deliveries be tried again at once, from the beginning of their schedules; says so after each few hundred.
 
     Dead letters and waiting deliveries are. One in quarantine is when all of its mail is as it was stored. Raises
@@ -53,35 +55,41 @@ def retry(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> Iter
         refused: list[tuple[SpooledDelivery, str]] = []
         wanted: list[SpooledDelivery] = []
         for delivery in some:
-            if problem := _problem(inspection, delivery):
+            if problem := _problem(inspections, delivery):
                 refused.append((delivery, problem))
             elif delivery.state in _RETRIABLE:
                 wanted.append(delivery)
         retried = 0
-        with _transaction(inspection):
-            for each in wanted:
-                values = each.message, each.connector, each.part, each.state, each.id
-                inspection.connection.execute(_RETRY, values)
-                retried += inspection.connection.changes()
+        for inspection, some_of_it in _by_spool(inspections, wanted):
+            with _transaction(inspection):
+                for each in some_of_it:
+                    values = each.message, each.connector, each.part, each.state, each.id
+                    inspection.connection.execute(_RETRY, values)
+                    retried += inspection.connection.changes()
         yield Retried(retried=retried, left=len(some) - retried - len(refused), refused=tuple(refused))
 
 
-def resume(inspection: Inspection, connectors: Iterable[str]) -> tuple[str, ...]:
+def resume(inspections: Inspections, connectors: Sequence[str]) -> tuple[str, ...]:
     """Let connectors have mail again that were paused; returns which of these were. Raises SpoolError."""
-    resumed = []
-    with _transaction(inspection):
-        for name in connectors:
-            inspection.connection.execute("DELETE FROM paused WHERE connector = ?", (name,))
-            if inspection.connection.changes():
-                resumed.append(name)
-    return tuple(resumed)
+    resumed: set[str] = set()
+    for inspection in inspections:
+        with _transaction(inspection):
+            for name in connectors:
+                inspection.connection.execute("DELETE FROM paused WHERE connector = ?", (name,))
+                if inspection.connection.changes():
+                    resumed.add(name)
+    return tuple(name for name in connectors if name in resumed)
 
 
-def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int:
-    """Take deliveries out of the spool that stand as they stood, and say how many. Raises SpoolError.
+def remove(inspections: Inspections, deliveries: Iterable[SpooledDelivery]) -> int:
+    """Take deliveries out of their spools that stand as they stood, and say how many. Raises SpoolError.
 
     A message goes with its last delivery.
     """
+    return sum(_remove(inspection, some) for inspection, some in _by_spool(inspections, deliveries))
+
+
+def _remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int:
     removed = 0
     files: list[str] = []
     with _transaction(inspection):
@@ -96,12 +104,20 @@ def remove(inspection: Inspection, deliveries: Iterable[SpooledDelivery]) -> int
     return removed
 
 
-def _problem(inspection: Inspection, delivery: SpooledDelivery) -> str:
+def _by_spool(
+    inspections: Inspections, deliveries: Iterable[SpooledDelivery]
+) -> Iterator[tuple[Inspection, Iterable[SpooledDelivery]]]:
+    spool = attrgetter("spool")
+    for number, some in groupby(sorted(deliveries, key=spool), key=spool):
+        yield inspections[number], some
+
+
+def _problem(inspections: Inspections, delivery: SpooledDelivery) -> str:
     """What is wrong with a delivery; empty for nothing. Content is looked at where there was reason to doubt it."""
     if delivery.state != State.QUARANTINED or delivery.problem:
         return delivery.problem
     try:
-        mail = inspection.mail(delivery.id)
+        mail = inspections[delivery.spool].mail(delivery.id)
     except DamagedRowError as error:
         return str(error)
     if mail is not None:

@@ -11,6 +11,7 @@ import pytest
 from gateway.envelope import Content
 from gateway.spool import NewDelivery, NewMessage, Settlement, Spool, SpoolError, State, inspection
 from gateway.spool.inspection import DamagedRowError, Inspection, Selection
+from gateway.spool.inspections import Inspections
 from gateway.spool.intervention import resume
 from gateway.testing import plain_mail
 from tests.cli.spools import Spooled, fill, sample
@@ -207,7 +208,7 @@ def test_a_content_of_the_spool_is_read_in_place(folder):
 
 def test_a_database_that_its_owner_has_moved_away_is_not_written_to(folder):
     fill(folder, Spooled(mail=plain_mail(), states={"a": State.DEAD}))
-    with Inspection(folder) as spool:
+    with Inspections(folder) as spool:
         (folder / "spool.db").rename(folder / "damaged.db")
         with pytest.raises(SpoolError, match="has just replaced its database"):
             resume(spool, ("a",))
