@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from gateway import ingress
 from gateway.app.failure import StartError
+from gateway.app.keys import load_keys
 from gateway.app.listeners import listen, listener_settings
 from gateway.app.places import Places, address_of, cannot_listen
 from gateway.app.process import max_connections
 from gateway.config import Config, Listener
 from gateway.delivery import Routes
 from gateway.ingress import Admission, ListenerSettings
+from gateway.keys import KeyRing
 
 __all__ = ["Change", "Doors"]
 
@@ -44,7 +46,8 @@ class Doors:
         One whose address stays keeps its sessions, which end as they began; new ones get what is new. Raises
         StartError: then nothing has changed.
         """
-        wanted = {address_of(listener): (listener, _settings(listener, config)) for listener in config.listeners}
+        keys = load_keys(config.gateway)
+        wanted = {address_of(listener): (listener, _settings(listener, config, keys)) for listener in config.listeners}
         opened: dict[str, ingress.Listener] = {}
         lines: list[str] = []
         try:
@@ -87,9 +90,9 @@ def _min_free_percent(config: Config) -> float:
     return config.gateway.spool_min_free_percent if spools else 0.0
 
 
-def _settings(listener: Listener, config: Config) -> ListenerSettings:
+def _settings(listener: Listener, config: Config, keys: KeyRing) -> ListenerSettings:
     try:
-        return listener_settings(listener, config)
+        return listener_settings(listener, config, keys)
     except (OSError, ValueError) as error:
         raise StartError(f'listener "{listener.name}": {error}') from error
 

@@ -1,10 +1,12 @@
 """From a `[[listener]]` of the configuration to a listener that accepts mail."""
 
 from gateway import ingress
+from gateway.app.keys import receipt_signer
 from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
 from gateway.ingress.receipt_codes import receipt_names
 from gateway.ingress.settings import OfferedCodes
+from gateway.keys import KeyRing
 from gateway.smtp import Limits as SessionLimits
 from gateway.smtp.dialect import DIALECTS
 from gateway.smtp.extension import Policy
@@ -21,8 +23,8 @@ async def listen(listener: ingress.Listener, bind: TcpBind | UnixBind) -> tuple[
     return (str(bind),)
 
 
-def listener_settings(listener: Listener, config: Config) -> ListenerSettings:
-    """What the ingress needs to know, certificate and passwords loaded.
+def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> ListenerSettings:
+    """What the ingress needs to know, certificate and passwords loaded. `keys` are the gateway's own.
 
     Raises ValueError or OSError when those have become unusable since the configuration was checked.
     """
@@ -30,8 +32,9 @@ def listener_settings(listener: Listener, config: Config) -> ListenerSettings:
     tls, authentication, limits = listener.tls, listener.authentication, listener.limits
     types = (connector.type for connector in config.connectors.values())
     coordinates = {each.name: each.coordinates for each in types}
+    signer = receipt_signer(keys)
     # One line for each family of response codes.
-    families = ((receipt_names(coordinates), listener.reply_metadata.receipts),)
+    families = ((receipt_names(coordinates, signed=signer is not None), listener.reply_metadata.receipts),)
     reply_codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
     policy = Policy(
         message_octets=listener.max_message_bytes,
@@ -57,6 +60,7 @@ def listener_settings(listener: Listener, config: Config) -> ListenerSettings:
         proxy_networks=listener.proxy_protocol_networks,
         reply_codes=reply_codes,
         coordinates=coordinates,
+        signer=signer,
         max_connections=limits.max_connections,
         max_connections_per_client=limits.max_connections_per_client,
         idle_seconds=limits.idle_seconds,

@@ -7,8 +7,9 @@ from gateway.connector import PermanentFailure
 from gateway.delivery import RecipientOutcome, submit
 from gateway.ingress import records
 from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
-from gateway.ingress.receipt_codes import Coordinates, with_receipts
+from gateway.ingress.receipt_codes import Coordinates, signed_receipts, with_receipts
 from gateway.ingress.transaction import Transaction
+from gateway.receipts import Signer
 from gateway.smtp import Dialect, Reply
 from gateway.smtp.extensions import XReplyMeta
 
@@ -21,11 +22,13 @@ async def hand_over(
     *,
     extensions: tuple[str, ...],
     coordinates: Coordinates = MappingProxyType({}),
+    signer: Signer | None = None,
 ) -> tuple[Reply, ...]:
     """Deliver the mail and give its final replies: the only place where a mail's 250 is made, from receipts alone.
 
     `extensions` are the EHLO keywords of the extensions that the transaction used; `coordinates` say how receipts are
-    written to a client that has asked for them. Nothing of the content is left.
+    written to a client that has asked for them, and `signer` signs them for one that has asked for that. Nothing of the
+    content is left.
     """
     started = time.monotonic()
     outcomes: tuple[RecipientOutcome, ...] = ()
@@ -34,7 +37,10 @@ async def hand_over(
         outcomes = await submit(mail, transaction.routes)
         replies = acknowledge(dialect, transaction.id, outcomes)
         if XReplyMeta.keyword in extensions:
-            replies = with_receipts(replies, transaction.id, outcomes, coordinates, each=dialect.reply_per_recipient)
+            tokens = signed_receipts(signer, mail.envelope, outcomes) if signer is not None else {}
+            replies = with_receipts(
+                replies, transaction.id, outcomes, coordinates, tokens, each=dialect.reply_per_recipient
+            )
     except OSError as error:
         records.storage_failed(transaction.id, error)
         replies = _for_all(storage_failure(transaction.id, error), transaction, dialect)

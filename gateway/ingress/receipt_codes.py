@@ -2,38 +2,65 @@
 
 The code of a receipt is named after the connector's type. Its parameters are the values of the receipt's location, in
 the order in which the type declares them; one that is missing is empty, and those missing at the end are left out. A
-receipt whose values are not printable ASCII, or of a type that declares none, has no code.
+receipt whose values are not printable ASCII, or of a type that declares none, has no code. Behind a receipt, with a
+code or without, comes `[RECEIPT token]` where it is signed.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
 from gateway.connector import Receipt
 from gateway.delivery import RecipientOutcome
+from gateway.envelope import Envelope
+from gateway.receipts import Claims, Signer
 from gateway.smtp import Reply
 from gateway.smtp.response_codes import ResponseCode, is_code_name
 
-__all__ = ["Coordinates", "receipt_names", "with_receipts"]
+__all__ = ["RECEIPT", "Coordinates", "Tokens", "receipt_names", "signed_receipts", "with_receipts"]
+
+RECEIPT = "RECEIPT"
+"""The name of the code that has a signed receipt."""
 
 Coordinates = Mapping[str, tuple[str, ...]]
 """For each connector type the keys of a receipt's location, in the order in which a code has their values."""
+
+Tokens = Mapping[tuple[str, str], str]
+"""Signed receipts, by the type and the name of the connector."""
 
 _ID = "ID"
 _SPOOLED = "SPOOLED"
 # The type of the spool's own receipts.
 _SPOOL = "spool"
 # Names that say something else.
-_TAKEN = frozenset({_ID, _SPOOLED, "RECEIPT", "REFERRAL", "MAILDATA", "STOKEN", "DELIVERY-ID"})
+_TAKEN = frozenset({_ID, _SPOOLED, RECEIPT, "REFERRAL", "MAILDATA", "STOKEN", "DELIVERY-ID"})
 
 
-def receipt_names(coordinates: Coordinates) -> tuple[str, ...]:
-    """The names of the codes that receipts may become."""
-    return (_ID, _SPOOLED, *(name for each, keys in coordinates.items() if keys and (name := _name(each))))
+def receipt_names(coordinates: Coordinates, *, signed: bool = False) -> tuple[str, ...]:
+    """The names of the codes that receipts may become; `signed` says whether they can be signed."""
+    names = (name for each, keys in coordinates.items() if keys and (name := _name(each)))
+    return (_ID, _SPOOLED, *names, *((RECEIPT,) if signed else ()))
+
+
+def signed_receipts(signer: Signer, envelope: Envelope, outcomes: Sequence[RecipientOutcome]) -> Tokens:
+    """A token for each receipt of a recipient whose mail was accepted: one, however many recipients it is for."""
+    receipts = {_key(receipt): receipt for outcome in outcomes if not outcome.failures for receipt in outcome.receipts}
+    now = time.time()
+    return {
+        key: signer.sign(Claims.of(receipt, envelope.message, gateway=envelope.gateway, now=now))
+        for key, receipt in receipts.items()
+    }
 
 
 def with_receipts(
-    replies: Sequence[Reply], id_: str, outcomes: Sequence[RecipientOutcome], coordinates: Coordinates, *, each: bool
+    replies: Sequence[Reply],
+    id_: str,
+    outcomes: Sequence[RecipientOutcome],
+    coordinates: Coordinates,
+    tokens: Tokens,
+    *,
+    each: bool,
 ) -> tuple[Reply, ...]:
     """The final replies for the mail `id_`, with what a client reads who has asked for receipts; refusals have none.
 
@@ -44,21 +71,32 @@ def with_receipts(
         return tuple(
             structs.replace(
                 reply,
-                codes=_codes(reply, id_, outcome.receipts, coordinates),
+                codes=_codes(reply, id_, outcome.receipts, coordinates, tokens),
                 recipient=outcome.recipient.address.raw,
             )
             for reply, outcome in zip(replies, outcomes, strict=True)
         )
     (reply,) = replies
-    receipts = {receipt.connector: receipt for outcome in outcomes for receipt in outcome.receipts}
-    return (structs.replace(reply, codes=_codes(reply, id_, receipts.values(), coordinates)),)
+    receipts = {_key(receipt): receipt for outcome in outcomes for receipt in outcome.receipts}
+    return (structs.replace(reply, codes=_codes(reply, id_, receipts.values(), coordinates, tokens)),)
 
 
-def _codes(reply: Reply, id_: str, receipts: Iterable[Receipt], coordinates: Coordinates) -> tuple[ResponseCode, ...]:
+def _codes(
+    reply: Reply, id_: str, receipts: Iterable[Receipt], coordinates: Coordinates, tokens: Tokens
+) -> tuple[ResponseCode, ...]:
     if not reply.is_positive:
         return ()
-    found = (_code(receipt, coordinates.get(receipt.type, ())) for receipt in receipts)
-    return (ResponseCode(_ID, (id_,)), *(code for code in found if code is not None))
+    codes = [ResponseCode(_ID, (id_,))]
+    for receipt in receipts:
+        if (code := _code(receipt, coordinates.get(receipt.type, ()))) is not None:
+            codes.append(code)
+        if token := tokens.get(_key(receipt)):
+            codes.append(ResponseCode(RECEIPT, (token,)))
+    return tuple(codes)
+
+
+def _key(receipt: Receipt) -> tuple[str, str]:
+    return receipt.type, receipt.connector
 
 
 def _code(receipt: Receipt, keys: tuple[str, ...]) -> ResponseCode | None:

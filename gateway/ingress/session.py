@@ -22,6 +22,7 @@ from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
+from gateway.ingress.receipt_codes import RECEIPT
 from gateway.ingress.settings import ListenerSettings, codes_for, is_in
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
@@ -339,6 +340,7 @@ class Session(asyncio.Protocol):
                 self._settings.dialect,
                 extensions=message.extensions,
                 coordinates=self._settings.coordinates,
+                signer=self._settings.signer if RECEIPT in self._connection.transaction.reply_codes else None,
             )
         except asyncio.CancelledError:
             records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)

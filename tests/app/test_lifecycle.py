@@ -17,6 +17,7 @@ from gateway.app import StartError, build_connectors, process, run
 from gateway.app.listeners import listener_settings
 from gateway.config import read
 from gateway.ingress import hash_password
+from gateway.keys import KeyRing
 
 LISTENER = """
 [[listener]]
@@ -190,7 +191,7 @@ def test_a_listener_is_made_as_it_is_configured(tmp_path):
     min_octets_per_second = 12
     """
     config = configuration(text + CONNECTOR + ROUTE)
-    settings = listener_settings(config.listeners[0], config)
+    settings = listener_settings(config.listeners[0], config, KeyRing())
     assert (settings.name, settings.hostname, settings.spool) == ("submission", "mx.example.org", Path("elsewhere"))
     assert settings.dialect.name == "SMTP"
     keywords = {extension.keyword for extension in settings.extensions.enabled}
@@ -215,7 +216,7 @@ def test_a_listener_has_starttls_by_default(tmp_path):
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
     text = LISTENER + '[listener.tls]\ncertificate_file = "both.pem"\nkey_file = "both.pem"\n' + CONNECTOR + ROUTE
     config = configuration(text)
-    settings = listener_settings(config.listeners[0], config)
+    settings = listener_settings(config.listeners[0], config, KeyRing())
     assert "STARTTLS" in settings.extensions
     assert not settings.implicit_tls
 
@@ -223,4 +224,4 @@ def test_a_listener_has_starttls_by_default(tmp_path):
 def test_an_authenticator_of_ones_own_is_used_as_it_is():
     text = LISTENER + '[listener.authentication]\nauthenticator = "os.path:exists"\nallow_without_tls = true\n'
     config = configuration(text + CONNECTOR + ROUTE)
-    assert listener_settings(config.listeners[0], config).authenticator is os.path.exists
+    assert listener_settings(config.listeners[0], config, KeyRing()).authenticator is os.path.exists
