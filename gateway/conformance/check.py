@@ -35,6 +35,7 @@ __all__ = ["CHECKS", "Check", "End", "Expect", "Hello", "Requirement", "Say", "U
 
 _PROTOCOLS = ("smtp", "lmtp")
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_SOURCE = re.compile(r"([a-z]+)[ -]?([0-9]+)[ §]*([0-9.]*)")
 _CODE = re.compile(r"[2-5]([0-9]{2})?")
 
 
@@ -168,16 +169,22 @@ def _step(kind: str, rest: str) -> Step:
 def select(requirements: Iterable[Requirement], section: str) -> set[str]:
     """The names of those with a source in `section`: `RFC 3030`, `MD00 §3`. Raises UnknownSection for none."""
     requirements = tuple(requirements)
-    wanted = re.compile(re.escape(_plain(section)) + r"(?![0-9])")
-    found = {each.name for each in requirements if any(wanted.match(_plain(source)) for source in each.sources)}
-    if not found:
+    wanted = _place(section)
+    found = {
+        each.name for each in requirements if any(_place(source)[: len(wanted)] == wanted for source in each.sources)
+    }
+    if not wanted or not found:
         known = sorted({source for each in requirements for source in each.sources})
         raise UnknownSection(f'nothing is checked of "{section}"; there are {", ".join(known)}')
     return found
 
 
-def _plain(source: str) -> str:
-    return source.lower().replace("§", "").replace(" ", "").replace("-", "")
+def _place(source: str) -> tuple[str, ...]:
+    """The document and the numbers of the section, from the outside in; nothing for what is no source."""
+    match = _SOURCE.fullmatch(source.lower())
+    if match is None:
+        return ()
+    return (match[1] + match[2], *filter(None, match[3].split(".")))
 
 
 def _shipped() -> tuple[Check, ...]:

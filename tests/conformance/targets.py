@@ -1,6 +1,6 @@
 """Servers to examine, and the examination of each."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def target(port: int, protocol: str = "smtp", **changed) -> Target:
     return Target(server=TcpBind("127.0.0.1", port), dialect=DIALECTS[protocol], **{**known, **changed})
 
 
-async def findings(examined: Target, names: Sequence[str] | None = None, checks: Sequence[Check] = CHECKS):
+async def findings(examined: Target, names: Collection[str] | None = None, checks: Sequence[Check] = CHECKS):
     """What is found, by the check's name."""
     return {finding.name: finding async for finding in examine(examined, names, checks)}
 
