@@ -46,6 +46,7 @@ _WAYS_ROUND = {
     "METADATA": "leave out --trace, --keyword and --container",
     "SMTPUTF8": "only ASCII addresses can go there",
     "STARTTLS": "use --tls implicit, or none",
+    "XREPLYMETA": "leave out --receipts, or let the server's reply_metadata.receipts name this host's network",
 }
 
 # The panels of the help text.
@@ -163,6 +164,10 @@ def send(
         str | None,
         typer.Option(metavar="TEXT", help="An identifier that notifications quote.", rich_help_panel=_ENVELOPE),
     ] = None,
+    receipts: Annotated[
+        bool,
+        typer.Option("--receipts", help="Ask where the server's destinations put the mail, and print it as a table."),
+    ] = False,
 ) -> None:
     """Send one mail by SMTP or LMTP, with metadata where the server takes it, and print every reply.
 
@@ -174,6 +179,7 @@ def send(
 
     from gateway.cli import send_options as options
     from gateway.cli.mail_file import MailFileError
+    from gateway.cli.receipt_table import receipt_lines
     from gateway.cli.send_session import Refused, Submission, submit
     from gateway.cli.terminal import printable
     from gateway.relay.wire import ConnectionFailed
@@ -183,13 +189,14 @@ def send(
 
     with ExitStack() as opened:
         try:
-            connection = ClientConnection(LMTP if lmtp else SMTP, hello_name=helo or socket.gethostname())
+            dialect = LMTP if lmtp else SMTP
+            connection = ClientConnection(dialect, hello_name=helo or socket.gethostname(), trusted=receipts)
             where = options.read_server(server or (_LMTP_SERVER if lmtp else _SMTP_SERVER))
             with_tls = options.read_tls(tls, where, ca_file, insecure=insecure)
             login = options.read_login(auth_user, auth_password_file, where, with_tls)
             reverse_path = options.read_reverse_path(sender)
             recipients = options.read_recipients(to, notify)
-            parameters = options.read_mail_parameters(reverse_path, recipients, ret=ret, envid=envid)
+            parameters = options.read_mail_parameters(reverse_path, recipients, ret=ret, envid=envid, receipts=receipts)
             containers = options.read_containers(trace or (), keyword or (), container or (), binary=binary)
             # Last, for it may have to wait for standard input.
             mail_file = options.read_file(file, body, binary=binary)
@@ -217,6 +224,9 @@ def send(
             raise  # whoever reads this command's output has had enough
         except OSError as error:
             _fail(f"{file} can no longer be read: {error.strerror or error}", status=1)
+    if receipts:
+        for line in receipt_lines(outcomes):
+            typer.echo(line)
     refused = [outcome for outcome in outcomes if not outcome.reply.is_positive]
     for outcome in refused:
         typer.echo(printable(f"mailsluice: not accepted for <{outcome.recipient}>: {outcome.reply}"), err=True)

@@ -64,9 +64,14 @@ def read_recipients(texts: Sequence[str], notify: str | None) -> tuple[OutgoingR
 
 
 def read_mail_parameters(
-    reverse_path: Address, recipients: Sequence[OutgoingRecipient], *, ret: str | None, envid: str | None
+    reverse_path: Address,
+    recipients: Sequence[OutgoingRecipient],
+    *,
+    ret: str | None,
+    envid: str | None,
+    receipts: bool,
 ) -> tuple[tuple[str, str], ...]:
-    """The parameters of MAIL: RET and ENVID (RFC 3461), and SMTPUTF8 where an address needs it (RFC 6531)."""
+    """The parameters of MAIL: RET and ENVID (RFC 3461), SMTPUTF8 where an address needs it (RFC 6531), XREPLYMETA."""
     parameters = []
     if ret is not None:
         parameters.append(("RET", ret.upper()))
@@ -75,6 +80,8 @@ def read_mail_parameters(
     addresses = (reverse_path, *(recipient.address for recipient in recipients))
     if not all(address.raw.isascii() for address in addresses):
         parameters.append(("SMTPUTF8", ""))
+    if receipts:
+        parameters.append(("XREPLYMETA", ""))
     return tuple(parameters)
 
 

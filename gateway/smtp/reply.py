@@ -68,7 +68,7 @@ class Reply(Struct, frozen=True):
         texts = [read_text(line, known) for line in self.lines]
         return structs.replace(
             self,
-            lines=tuple(text.human for text in texts),
+            lines=tuple(text.human for text in texts if not text.is_continued) or ("",),
             codes=tuple(code for text in texts for code in text.codes),
             recipient=next((text.recipient for text in texts if text.recipient), ""),
         )

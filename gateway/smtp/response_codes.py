@@ -29,7 +29,7 @@ _PARAMETER = re.compile(rf" (?:({_ATOM})|({_QUOTED}))")
 _ESCAPED = re.compile(r'\\(["\\])')
 _TO_ESCAPE = re.compile(r'(["\\])')
 
-# What stands for people in a line that has codes only.
+# What stands for people in a line that has codes only. No line ends with a blank, which is lost too easily.
 _CONTINUED = "continued"
 
 
@@ -61,6 +61,11 @@ class ReplyText(Struct, frozen=True):
     recipient: str
     codes: tuple[ResponseCode, ...]
     human: str
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the line has codes only, and the text comes in another one."""
+        return bool(self.codes) and self.human == _CONTINUED
 
 
 def is_code_name(text: str) -> bool:

@@ -43,6 +43,13 @@ def test_a_reply_keeps_its_number_whatever_goes_with_it(codes, recipient, human,
     assert read.with_codes_read(names(codes)).codes == tuple(codes)
 
 
+@given(st.lists(CODES, min_size=1, max_size=6), HUMAN.filter(lambda lines: not lines[0].startswith(("[", "<"))))
+def test_what_a_client_reads_of_a_reply_is_what_the_server_put_into_it(codes, human):
+    reply = Reply(250, OK, tuple(line for line in human if line[:1] not in ("[", "<")), tuple(codes))
+    read, _ = read_reply(reply.encode(enhanced=True, structured=names(codes)))
+    assert read.with_codes_read(names(codes)) == reply
+
+
 @given(st.lists(CODES, max_size=6), PATHS, HUMAN)
 def test_a_client_that_has_not_asked_sees_nothing_of_it(codes, recipient, human):
     assert Reply(250, OK, human, tuple(codes), recipient).encode(enhanced=True) == Reply(250, OK, human).encode(
