@@ -6,6 +6,21 @@ In the `message` layout a mail received on 21 November 2026 is these objects, wi
     <prefix>2026/11/21/<id>.bmtd    the metadata containers, each as `BMTD <n>` CRLF and its octets; where there are any
     <prefix>2026/11/21/<id>.json    the envelope; written last: a mail without it was never accepted
 
+With `single_instance = true` the content is stored once for all mails that have it, below what `prefix` expands to,
+
+    <prefix>content/ab/<sha256>.eml                               the content, to which envelopes refer
+    <prefix>content/ab/<sha256>/refs/YYYY/MM/DD/<id>/<attempt>    an empty object for each mail that has it
+
+which takes three requests more for a mail with new content, and sends no content that is there already: that is looked
+up, and used if its size and digest are those received; otherwise, and while its deletion is pending, a mail has an
+`.eml` of its own. S3 changes objects one at a time only, so mails are to be removed by `mailsluice archive remove`, and
+shared content by `mailsluice archive collect` alone, never by a lifecycle rule. A collection condemns what no mail
+refers to, and a later one deletes it after the grace time; both may run while gateways store mail, but one collection
+at a time. It needs a store whose answers are those of now (consistent listings, in the order of keys), as S3's are
+except in directory buckets. A crash, or a collection that is never run, leaves content that nobody needs, never a mail
+without its content. Prefixes are apart: `prefix = "{recipient_domain}/"` keeps one tenant from noticing, by a mail that
+takes less time, what another was sent.
+
 In the `batch` layout many mails are records of one Avro object container file,
 
     <prefix>2026/11/21/<id of the first mail>-<number of mails>-<digest>.avro
@@ -18,7 +33,8 @@ Nothing is ever overwritten, and the store checks every object against its SHA-2
 that a crash interrupted is aborted when its mail comes again, or at a start an hour later or more; a lifecycle rule of
 the bucket should do so too.
 The credentials need `s3:PutObject`, `s3:GetObject`, `s3:AbortMultipartUpload` and `s3:ListBucketMultipartUploads`; for
-tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`.
+tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`; for shared
+content also `s3:ListBucket` and `s3:DeleteObject`, which `mailsluice archive` needs too.
 """
 
 from collections.abc import Mapping

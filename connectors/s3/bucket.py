@@ -8,12 +8,14 @@ unknown: the answer 412, when the object that is there has the same digest, mean
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.s3 import failures
@@ -28,7 +30,9 @@ from gateway.connector import TransientFailure
 from gateway.envelope import BLOCK
 from gateway.status import LOCAL_ERROR
 
-__all__ = ["Bucket", "Stored"]
+__all__ = ["Bucket", "DifferentObject", "Listed", "Stored"]
+
+_log = structlog.get_logger(__name__)
 
 # Longer than any deadline: an upload that began so long ago belongs to an emit that is over.
 _ABANDONED_AFTER = timedelta(hours=1)
@@ -48,6 +52,19 @@ class Stored:
         return {"bucket": bucket, "key": self.key, "etag": self.etag, **version}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    stored_at: datetime
+
+
+class DifferentObject(Exception):
+    """Under a key lies something else than what was looked for."""
+
+
 class Bucket:
     """The bucket of the settings, as threads see it: the methods block, within bounds.
 
@@ -65,7 +82,11 @@ class Bucket:
 
         What is asked for is uploads: those that a process left behind when it was killed are aborted on the way.
         """
-        sweep(self._store, self._settings.prefix.partition("{")[0], before=datetime.now(UTC) - _ABANDONED_AFTER)
+        prefix = self._settings.prefix.partition("{")[0]
+        sweep(self._store, prefix, before=datetime.now(UTC) - _ABANDONED_AFTER)
+        if self._settings.single_instance:
+            # Who may not list is told 403 in place of 404, and could not tell whether a content is there.
+            self._store.send("list_objects_v2", Prefix=prefix, MaxKeys=1)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -88,6 +109,62 @@ class Bucket:
             return self._existing(item, permit)
         return _stored(item.key, answer)
 
+    def put_mark(self, key: str, permit: Permit, *, only_first: bool = False) -> None:
+        """Store an empty object, which says what it says by its key and its time; again, it has the new time.
+
+        With `only_first` it raises ClientError, 412, where there is one already.
+        """
+        conditions = terms(self._settings, datetime.now(UTC))
+        # The cheaper classes charge for an empty object as for one of 128 KB.
+        conditions.pop("StorageClass", None)
+        if only_first:
+            conditions["IfNoneMatch"] = "*"
+        self._store.attempt(permit, "put_object", Key=key, Body=b"", **conditions)
+
+    def has(self, key: str, permit: Permit) -> bool:
+        """Whether there is an object with this key."""
+        try:
+            self._store.attempt(permit, "head_object", Key=key)
+        except ClientError as error:
+            if failures.is_missing(error):
+                return False
+            raise
+        return True
+
+    def read(self, key: str, permit: Permit) -> bytes | None:
+        """The octets of an object, which has to be small enough to hold; None where there is none."""
+        try:
+            answer = self._store.attempt(permit, "get_object", Key=key)
+        except ClientError as error:
+            if failures.is_missing(error):
+                return None
+            raise
+        with closing(answer["Body"]) as stream:
+            octets: bytes = stream.read()
+        return octets
+
+    def list(self, prefix: str, permit: Permit) -> Iterator[Listed]:
+        """The objects whose keys begin so, in the order of their keys; a thousand at a time in memory."""
+        more: dict[str, str] = {}
+        while True:
+            answer = self._store.attempt(permit, "list_objects_v2", Prefix=prefix, **more)
+            for item in answer.get("Contents", ()):
+                yield Listed(key=item["Key"], size=item["Size"], stored_at=item["LastModified"])
+            if not answer.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def delete(self, key: str, permit: Permit) -> None:
+        """Delete an object, if it is there."""
+        self._store.attempt(permit, "delete_object", Key=key)
+
+    def discard(self, key: str) -> None:
+        """Delete an object that does no harm if it stays; without a permit, since it is for cleaning up."""
+        try:
+            self._store.send("delete_object", Key=key)
+        except (ClientError, BotoCoreError) as error:
+            _log.warning("an object could not be deleted", bucket=self.name, key=key, cause=str(error))
+
     def _put_whole(self, item: S3Object, conditions: dict[str, Any], permit: Permit) -> Any:
         body = Body(item.content, 0, item.content.size, permit)
         return self._store.attempt(
@@ -101,22 +178,27 @@ class Bucket:
             **conditions,
         )
 
+    def find(self, item: S3Object, permit: Permit) -> Stored:
+        """Where `item` is stored already. Raises DifferentObject, or ClientError where there is none."""
+        head = self._store.attempt(permit, "head_object", Key=item.key, ChecksumMode="ENABLED")
+        found = _stored(item.key, head)
+        if head["ContentLength"] != item.content.size or self._digest(head, found, permit) != item.sha256:
+            raise DifferentObject(f"another object lies at {item.key} in the bucket {self.name}")
+        return found
+
     def _existing(self, item: S3Object, permit: Permit) -> Stored:
         try:
-            head = self._store.attempt(permit, "head_object", Key=item.key, ChecksumMode="ENABLED")
-            found = _stored(item.key, head)
-            is_same = head["ContentLength"] == item.content.size and self._digest(head, found, permit) == item.sha256
+            return self.find(item, permit)
+        except DifferentObject as different:
+            raise TransientFailure(
+                LOCAL_ERROR,
+                "the message could not be stored under its id, try again later",
+                cause=f"{different}, and nothing is overwritten",
+            ) from different
         except (ClientError, BotoCoreError, CancelledError) as error:
             if failures.is_missing(error):
                 raise
             raise OutcomeUnknown(error) from error
-        if not is_same:
-            raise TransientFailure(
-                LOCAL_ERROR,
-                "the message could not be stored under its id, try again later",
-                cause=f"another object lies at {item.key} in the bucket {self.name}, and nothing is overwritten",
-            )
-        return found
 
     def _digest(self, head: dict[str, Any], found: Stored, permit: Permit) -> str:
         checksum = head.get("ChecksumSHA256", "")

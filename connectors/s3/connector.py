@@ -1,13 +1,17 @@
 """The S3 connector: a bucket, the threads that speak to it, and the layout in which mails lie there."""
 
+from datetime import timedelta
+from functools import partial
+
 import structlog
 
-from connectors.s3 import failures
+from connectors.s3 import collection, failures
 from connectors.s3.batch_layout import BatchLayout
 from connectors.s3.bucket import Bucket
 from connectors.s3.message_layout import MessageLayout
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Threads
+from gateway.collection import Collected
 from gateway.connector import Mail, Receipt, TransientFailure
 from gateway.status import MISCONFIGURED
 
@@ -53,6 +57,22 @@ class S3Connector:
         if self._layout is None:
             raise RuntimeError("the connector is not open")
         return await self._layout.emit(mail)
+
+    async def remove(self, key: str) -> bool:
+        """Remove the mail at `<prefix>YYYY/MM/DD/<id>` (`gateway.collection.CollectingConnector`)."""
+        stem = collection.stem_of(key)
+        return await self._threads.run(partial(collection.remove, self._opened(), stem))
+
+    async def collect(self, *, unused_seconds: float) -> Collected:
+        """Remove shared objects without references (`gateway.collection.CollectingConnector`)."""
+        prefix = self._settings.prefix.partition("{")[0]
+        unused = timedelta(seconds=unused_seconds)
+        return await self._threads.run(partial(collection.collect, self._opened(), prefix, unused))
+
+    def _opened(self) -> Bucket:
+        if self._bucket is None:
+            raise RuntimeError("the connector is not open")
+        return self._bucket
 
     async def close(self) -> None:
         """Store open batches, within two seconds, and let the threads go."""

@@ -92,7 +92,7 @@ _ADVICE = {
     "InvalidAccessKeyId": _WRONG_KEY,
     "SignatureDoesNotMatch": _WRONG_KEY,
     "AccessDenied": "allow this access key s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and "
-    "s3:ListBucketMultipartUploads",
+    "s3:ListBucketMultipartUploads; for single_instance also s3:ListBucket and s3:DeleteObject",
     "PermanentRedirect": "correct `region` or `endpoint_url`",
     "RequestTimeTooSkewed": "set this machine's clock",
 }

@@ -12,13 +12,26 @@ from gateway.connector import Mail
 from gateway.envelope import Content, Envelope
 from gateway.template import Template
 
-__all__ = ["OWN_KEY", "S3Object", "batch_key", "content_object", "folder_of", "message_objects", "terms"]
+__all__ = [
+    "OWN_KEY",
+    "S3Object",
+    "batch_key",
+    "content_object",
+    "envelope_objects",
+    "folder_of",
+    "message_objects",
+    "prefix_of",
+    "terms",
+]
 
 # A value may neither add a folder nor name none (an empty one, or the dots of a relative path).
 _UNSAFE = re.compile(r"\A\Z|\A\.|[^A-Za-z0-9!_.@+=-]")
 
 # The end of every key that this connector makes.
-OWN_KEY = re.compile(r"\d{4}/\d\d/\d\d/[0-7][0-9A-HJKMNP-TV-Z]{25}(?:-\d+-[0-9a-f]{16})?\.(?:eml|bmtd|json|avro)\Z")
+OWN_KEY = re.compile(
+    r"(?:\d{4}/\d\d/\d\d/[0-7][0-9A-HJKMNP-TV-Z]{25}(?:-\d+-[0-9a-f]{16})?|content/[0-9a-f]{2}/[0-9a-f]{64})"
+    r"\.(?:eml|bmtd|json|avro)\Z"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +46,22 @@ class S3Object:
 
 def folder_of(prefix: Template, envelope: Envelope) -> str:
     """The beginning of the mail's keys: `<prefix>YYYY/MM/DD/`, of the day in UTC on which it was received."""
-    return f"{prefix.expand(envelope, unsafe=_UNSAFE)}{envelope.received_at[:10].replace('-', '/')}/"
+    return f"{prefix_of(prefix, envelope)}{envelope.received_at[:10].replace('-', '/')}/"
+
+
+def prefix_of(prefix: Template, envelope: Envelope) -> str:
+    """What stands before the date in the mail's keys."""
+    return prefix.expand(envelope, unsafe=_UNSAFE)
 
 
 def message_objects(mail: Mail, folder: str) -> tuple[S3Object, ...]:
     """The objects of one mail in `folder`, in the order of storing; the envelope, the commit marker, is last."""
-    envelope = mail.envelope
-    objects = [content_object(mail, folder)]
+    return content_object(mail, folder), *envelope_objects(mail.envelope, folder)
+
+
+def envelope_objects(envelope: Envelope, folder: str) -> tuple[S3Object, ...]:
+    """The objects of one mail in `folder` that come after its content, in the order of storing."""
+    objects = []
     if envelope.metadata.containers:
         containers = bmtd.encode(envelope.metadata.containers)
         objects.append(_object(f"{folder}{envelope.id}.bmtd", containers, "application/octet-stream"))

@@ -51,6 +51,13 @@ class S3Settings(ConnectorSettings):
             "mails in one Avro object container file, which costs a fraction of the requests."
         ),
     ] = "message"
+    single_instance: Annotated[
+        bool,
+        Field(
+            description="Whether mails of the same content share one object, within what `prefix` expands to. For the "
+            "`message` layout, without `object_lock_mode`."
+        ),
+    ] = False
     storage_class: Annotated[
         str, Field(description="The storage class, such as `STANDARD_IA`; empty for the bucket's.")
     ] = ""
@@ -128,6 +135,13 @@ class S3Settings(ConnectorSettings):
             raise ValueError('kms_key_id needs sse = "aws:kms"')
         if bool(self.object_lock_mode) != bool(self.object_lock_days):
             raise ValueError("object_lock_mode and object_lock_days belong together: give both, or neither")
+        if self.single_instance and self.layout == "batch":
+            raise ValueError('single_instance is for layout = "message": the mails of a batch have their content in it')
+        if self.single_instance and self.object_lock_mode:
+            raise ValueError(
+                "single_instance and object_lock_mode exclude each other: the retention of a shared object would end "
+                "with that of the first mail"
+            )
         if self.layout == "batch" and self.batch_max_age_seconds > self.deadline_seconds / 2:
             raise ValueError(
                 "batch_max_age_seconds may be half of deadline_seconds at most: the rest is for storing the batch"

@@ -79,7 +79,7 @@ class Shelf:
             if envelope.message.reference:
                 return Mail(envelope, Content(self.octets(envelope.message.reference.location["key"])))
             return Mail(envelope, Content(envelope.message.content))
-        stem = key.removesuffix(".eml")
+        stem = receipt.location.get("envelope", key).removesuffix(".json").removesuffix(".eml")
         envelope = json_v1.decode(self.octets(f"{stem}.json"))
         if envelope.metadata.containers:
             assert bmtd.decode(self.octets(f"{stem}.bmtd")) == envelope.metadata.containers

@@ -5,7 +5,7 @@ from msgspec import structs
 
 from connectors.s3 import S3Settings, objects
 from gateway.address import Address
-from gateway.envelope import Sender
+from gateway.envelope import Sender, shared_content_key
 from gateway.template import Template
 
 
@@ -38,6 +38,7 @@ def test_every_key_is_known_as_our_own(samples):
     mail = samples["metadata of every type"]
     place = objects.folder_of(Template("mail/"), mail.envelope)
     keys = [item.key for item in objects.message_objects(mail, place)]
+    keys.append(f"mail/{shared_content_key(mail.envelope.message.sha256)}")
     keys.append(objects.batch_key(place, mail.envelope.id, 500, "0123456789abcdef" * 4))
     assert all(map(objects.OWN_KEY.search, keys))
 

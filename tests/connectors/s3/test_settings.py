@@ -25,6 +25,11 @@ def settings(**keys):
             {"layout": "batch", "batch_max_age_seconds": 31},
             "batch_max_age_seconds may be half of deadline_seconds at most",
         ),
+        ({"layout": "batch", "single_instance": True}, 'single_instance is for layout = "message"'),
+        (
+            {"single_instance": True, "object_lock_mode": "GOVERNANCE", "object_lock_days": 1},
+            "single_instance and object_lock_mode exclude each other",
+        ),
         ({"multipart_part_bytes": 1024}, "greater than or equal to 5242880"),
         ({"bucket": ""}, "at least 1 character"),
     ],
