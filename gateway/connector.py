@@ -204,6 +204,9 @@ class ConnectorType(Generic[SettingsT]):
     `build` gets the settings and the connectors that `settings.references()` names, and does no I/O. `retries` is when
     a spooled mail is tried again after a transient failure. `source`, where there is one, makes the reading side, for
     `mailsluice replay` and for content that others refer to; it does no I/O.
+
+    `coordinates` are the keys of a receipt's location in the order in which a reply says their values,
+    `[KAFKA mail 3 1042]`. They are part of the protocol: add to their end only, and nothing secret.
     """
 
     name: str
@@ -214,3 +217,4 @@ class ConnectorType(Generic[SettingsT]):
     max_in_flight: int
     retries: RetrySchedule = FOR_EVER
     source: Callable[[SettingsT], Source] | None = None
+    coordinates: tuple[str, ...] = ()
