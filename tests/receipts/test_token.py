@@ -111,6 +111,21 @@ def test_every_receipt_fits(type_, gateway, location, size):
     assert read.iss == gateway or read.iss256 == hashlib.sha256(gateway.encode()).digest()
 
 
+def test_a_location_is_said_in_full_for_as_long_as_it_fits():
+    tokens = [Signer(key()).sign(claims({"path": "x" * octets}, type_="directory")) for octets in range(100)]
+    # A text of base64url without padding cannot have the one octet more that would be allowed.
+    assert max(map(len, tokens)) == LONGEST_TOKEN - 1
+    in_full = [isinstance(verify_token(token, keys()).at, dict) for token in tokens]
+    assert in_full == sorted(in_full, reverse=True)
+    assert len(tokens[in_full.index(False) - 1]) == LONGEST_TOKEN - 1
+
+
+def test_a_token_that_is_too_long_is_refused_although_it_is_signed():
+    payload = msgspec.msgpack.encode(claims({"path": "x" * 100}))
+    with pytest.raises(TokenError, match="384 octets at most"):
+        verify_token(signed(HEADER, payload), keys())
+
+
 def test_no_token_is_longer_than_it_may_be():
     assert Signer(key()).sign(claims(S3, type_="x" * 200)) == ""
 
