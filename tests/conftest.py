@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.servers.dovecot import Dovecot
+from tests.servers.exim import Exim
 from tests.servers.kafka import KafkaCluster
 from tests.servers.postfix import Postfix
 from tests.servers.processes import Unavailable, find_program
@@ -83,6 +85,20 @@ def start_s3_server() -> Iterator[Callable[..., S3Server]]:
 def postfix() -> Iterator[Callable[..., Postfix]]:
     """Start a Postfix that relays to where the test says: call it with the arguments of `Postfix`."""
     with _starting(Postfix) as start:
+        yield start
+
+
+@pytest.fixture
+def exim() -> Iterator[Callable[..., Exim]]:
+    """Start an Exim that delivers what it takes: call it with the arguments of `Exim`."""
+    with _starting(Exim) as start:
+        yield start
+
+
+@pytest.fixture
+def dovecot() -> Iterator[Callable[..., Dovecot]]:
+    """Start a Dovecot that takes mail by LMTP: call it with the arguments of `Dovecot`."""
+    with _starting(Dovecot) as start:
         yield start
 
 

@@ -4,8 +4,8 @@ What the server offers in its hello decides the form of a mail:
 
     the server            SMTP                                        LMTP, final delivery
     knows METADATA        every container as it came, this gateway's own trace first; the content untouched
-    does not              trace fields above the content, other       the same, and one Return-Path on top; those that
-                          containers end here                         others wrote are removed
+    does not              trace fields above the content, other       the same, without Return-Path fields: the server
+                          containers end here                         that delivers the mail writes the only one
 
 With `metadata = "flatten"` every server gets the lower form. Nothing else is changed and nothing is converted. What the
 server cannot take fails for good: 5.3.4 for a mail above its SIZE, containers counted, 5.6.3 for 8-bit or binary

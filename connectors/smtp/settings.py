@@ -69,7 +69,7 @@ class SmtpSettings(ConnectorSettings):
     ] = 300.0
     protocol: Annotated[
         Literal["smtp", "lmtp"],
-        Field(description="`smtp` to relay, `lmtp` for final delivery, where the mail gets its Return-Path."),
+        Field(description="`smtp` to relay, `lmtp` for final delivery into a mail store."),
     ] = "smtp"
     host: Annotated[
         str,

@@ -46,7 +46,7 @@ def flatten(mail: Mail) -> Mail:
         return mail
     envelope = mail.envelope
     containers = envelope.metadata.containers
-    content = delivery_form(envelope, mail.content)
+    content = delivery_form(containers, mail.content, top=return_path(envelope))
     headers, headers_complete = read_headers(content.read(MAXIMUM_OCTETS + 1))
     message = structs.replace(
         envelope.message,
@@ -63,13 +63,14 @@ def flatten(mail: Mail) -> Mail:
     return Mail(envelope=structs.replace(envelope, metadata=metadata, message=message), content=content)
 
 
-def delivery_form(envelope: Envelope, content: Content) -> Content:
-    """The octets for where a mail leaves SMTP, to something that knows nothing of containers (MD00 §4.3.1, §5).
+def delivery_form(containers: Iterable[Container], content: Content, *, top: bytes = b"") -> Content:
+    """The octets for whoever makes the final delivery and knows no METADATA (MD00 §5).
 
-    `flatten` says what they are. Reads the header section; raises OSError where it cannot be read.
+    `top`, then the trace fields, then the content; the Return-Path fields that others wrote are left out (A9). Reads
+    the header section; raises OSError where it cannot be read.
     """
     return content.derive(
-        prefix=return_path(envelope) + _trace(envelope.metadata.containers, foreign=_RETURN_PATH),
+        prefix=top + _trace(containers, foreign=_RETURN_PATH),
         omit=field_spans(content.read(MAXIMUM_OCTETS + 1), _RETURN_PATH),
     )
 

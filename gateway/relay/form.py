@@ -1,8 +1,9 @@
 """The form in which a mail goes to the next server, which is decided by what that server offers in its hello.
 
 With METADATA (MD00 §4.1) the containers go as they are and the content is untouched. Without (§4.2) the trace fields
-are prepended to the content and the other containers end here; over LMTP that is final delivery (§5), and the mail gets
-its Return-Path. A mail that was flattened before goes as it is. The parameters of DSN go only to a server that knows
+are prepended to the content and the other containers end here; over LMTP (§5) no Return-Path is left either, for the
+server that makes the final delivery writes one (RFC 5321 §4.4). A mail that was flattened before goes as it is, but for
+our own Return-Path on top. The parameters of DSN go only to a server that knows
 them (RFC 3461 §5.2.2). Nothing is converted: what the server cannot take as it is fails for good.
 """
 
@@ -67,17 +68,17 @@ async def outgoing_mail(mail: Mail, capabilities: Capabilities, dialect: Dialect
 
 def _content(mail: Mail, dialect: Dialect, *, carries: bool) -> OutgoingContent:
     if mail.envelope.message.flattened is not None:
-        return mail.content if dialect.reply_per_recipient else _without_return_path(mail.envelope, mail.content)
+        return _without_return_path(mail.envelope, mail.content)
     if carries:
         return mail.content
-    if dialect.reply_per_recipient:
-        return delivery_form(mail.envelope, mail.content)
     containers = mail.envelope.metadata.containers
+    if dialect.reply_per_recipient:
+        return delivery_form(containers, mail.content)
     return relay_form(containers, mail.content) if containers else mail.content
 
 
 def _without_return_path(envelope: Envelope, content: Content) -> OutgoingContent:
-    # RFC 5321 §4.4: the field is made by the server that makes the final delivery. Flattening has put it on top.
+    # RFC 5321 §4.4: SMTP carries none, and an LMTP server adds one. Flattening has put ours on top.
     field = return_path(envelope)
     return _Rest(content, len(field)) if content.read_at(0, len(field)) == field else content
 

@@ -1,26 +1,27 @@
 """Install what the tests run against: `python -m tests.servers.install`.
 
-Kafka's jars and the S3 server go into the cache; swaks, Postfix and curl come from Debian's packages, where there is
-apt-get and we are root. What is there already is left as it is. What cannot be had is said in words on standard error,
-and the tests that need it will be skipped; where the environment has CI set, nothing may be missing, and the exit
-status is 1.
+Kafka's jars, the S3 server and Exim go into the cache; swaks, Postfix, Dovecot and curl come from Debian's packages,
+where there is apt-get and we are root. What is there already is left as it is. What cannot be had is said in words on
+standard error, and the tests that need it will be skipped; where the environment has CI set, nothing may be missing,
+and the exit status is 1.
 """
 
 import os
 import shutil
 import sys
 
-from tests.servers import kafka, s3
+from tests.servers import exim, kafka, s3
 from tests.servers.processes import StartFailed, Unavailable, find_program, run_tool
 
-_PACKAGES = ("curl", "postfix", "swaks")  # each named as the program that it is here for
+# Each package, and the program that it is here for.
+_PACKAGES = {"curl": "curl", "dovecot-lmtpd": "dovecot", "postfix": "postfix", "swaks": "swaks"}
 _APT_SECONDS = 900
 
 
 def install() -> list[str]:
     """Install all that is missing, and return in words what could not be had."""
     missing = []
-    for step in (kafka.install, s3.install, _install_packages):
+    for step in (kafka.install, s3.install, _install_packages, exim.install):
         try:
             step()
         except Unavailable as failure:
@@ -29,13 +30,14 @@ def install() -> list[str]:
 
 
 def _install_packages() -> None:
-    wanted = [name for name in _PACKAGES if not _is_here(name)]
+    wanted = [package for package, program in _PACKAGES.items() if not _is_here(program)]
     if not wanted:
         return
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid():
         raise Unavailable(f"{', '.join(wanted)} cannot be installed: that takes apt-get and root")
-    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    # RUNLEVEL: in the single-user one no service is started that a package brings.
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     command = [apt, "install", "--yes", "--quiet", "--no-install-recommends", *wanted]
     try:
         if "postfix" in wanted:
