@@ -210,6 +210,9 @@ class _Supervisor:
         _, status = os.waitpid(worker.pid, 0)
         cause = worker.sentence or _ending(os.waitstatus_to_exitcode(status))
         self._renewed(worker, refused=False)
+        if self._failure:
+            # All is said.
+            return
         if self._stopping:
             # One that had not begun to take orders is ended by the signal.
             if status and (worker.is_ready or os.waitstatus_to_exitcode(status) != -signal.SIGTERM):
