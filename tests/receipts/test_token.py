@@ -45,8 +45,9 @@ TOKEN = (
 HEADER = b'{"alg":"EdDSA","kid":"1f0c2a9d"}'
 
 
-def key(secret=SECRET, id_="1f0c2a9d"):
-    return Key(purpose=Purpose.RECEIPT, id=id_, created="2026-11-01T00:00:00.000000Z", secret=secret)
+def key(secret=SECRET, id_="1f0c2a9d", retired=""):
+    created = "2026-11-01T00:00:00.000000Z"
+    return Key(purpose=Purpose.RECEIPT, id=id_, created=created, retired=retired, secret=secret)
 
 
 def keys(*, until=None, id_="1f0c2a9d", secret=SECRET):
@@ -285,6 +286,14 @@ def test_other_libraries_come_to_the_same_verdict(token, tmp_path, content):
     else:
         assert outcome.returncode == 1
         assert "of another mail" in outcome.stderr
+
+
+def test_other_libraries_refuse_what_a_retired_key_signed_later(token, tmp_path):
+    (tmp_path / "keys.json").write_text(public_key_set(KeyRing([key(retired="2026-11-16T00:00:00.000000Z")])))
+    (tmp_path / "mail.eml").write_bytes(CONTENT)
+    command = [sys.executable, EXAMPLE, token, tmp_path / "keys.json", tmp_path / "mail.eml"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert outcome.stderr == "the key was retired before the receipt was signed\n"
 
 
 def test_other_libraries_refuse_a_forged_token(token, tmp_path):
