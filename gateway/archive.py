@@ -25,7 +25,7 @@ from msgspec import Struct, structs
 from gateway.codec import CodecError, bmtd, json_v1
 from gateway.envelope import BLOCK, Content, Envelope, Mail, shared_content_key, ulid
 
-__all__ = ["Finding", "Verdict", "mails", "read", "verify"]
+__all__ = ["Finding", "Verdict", "content_path", "mails", "read", "read_envelope", "verify"]
 
 _LEVELS = (re.compile("[0-9]{4}"), re.compile("[0-9]{2}"), re.compile("[0-9]{2}"))
 _FILE = re.compile(rf"({ulid.PATTERN})\.(?:eml|bmtd|json)")
@@ -66,11 +66,27 @@ def read(marker: Path) -> Mail:
 
     Raises CodecError where the envelope cannot be decoded, OSError where a file cannot be read. Does not verify.
     """
-    envelope = _envelope(marker)
-    content = Content(file=io.FileIO(_content_path(marker, envelope)))
+    envelope = read_envelope(marker)
+    content = Content(file=io.FileIO(content_path(marker, envelope)))
     # From here on the content is at hand, wherever it was.
     message = structs.replace(envelope.message, reference=None)
     return Mail(structs.replace(envelope, message=message), content)
+
+
+def read_envelope(marker: Path) -> Envelope:
+    """The envelope in the `.json` file of a mail. Raises CodecError and OSError."""
+    with marker.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > _MAXIMUM_ENVELOPE:
+            raise CodecError(f"it has more than {_MAXIMUM_ENVELOPE} octets")
+        return json_v1.decode(file.read())
+
+
+def content_path(marker: Path, envelope: Envelope) -> Path:
+    """Where the content of that mail is: beside its envelope, or in the archive's shared contents."""
+    path = marker.with_suffix(".eml")
+    if envelope.message.reference is None or path.exists():
+        return path
+    return marker.parents[len(_LEVELS)] / shared_content_key((envelope.message.flattened or envelope.message).sha256)
 
 
 def verify(root: Path) -> Iterator[Finding]:
@@ -122,23 +138,16 @@ def _check(root: Path, folder: Path, names: list[str]) -> Finding:
     (marker,) = (folder / name for name in names if _is_marker(name))
     path = str(marker.relative_to(root))
     try:
-        envelope = _envelope(marker)
+        envelope = read_envelope(marker)
     except (OSError, CodecError) as error:
         return Finding(path=path, verdict=Verdict.DAMAGED, problems=(f"the envelope cannot be read: {_reason(error)}",))
-    size, content_problems = _check_content(_content_path(marker, envelope), envelope)
+    size, content_problems = _check_content(content_path(marker, envelope), envelope)
     problems = (
         *_check_place(path, envelope),
         *content_problems,
         *_check_containers(marker.with_suffix(".bmtd"), envelope),
     )
     return Finding(path=path, verdict=Verdict.DAMAGED if problems else Verdict.INTACT, problems=problems, size=size)
-
-
-def _content_path(marker: Path, envelope: Envelope) -> Path:
-    path = marker.with_suffix(".eml")
-    if envelope.message.reference is None or path.exists():
-        return path
-    return marker.parents[len(_LEVELS)] / shared_content_key((envelope.message.flattened or envelope.message).sha256)
 
 
 def _check_shared(root: Path) -> Iterator[Finding]:
@@ -191,13 +200,6 @@ def _check_containers(path: Path, envelope: Envelope) -> Iterator[str]:
             yield "there is a .bmtd file, but the envelope has no metadata containers"
         elif found != expected:
             yield "the metadata containers in the .bmtd file are not those of the envelope"
-
-
-def _envelope(marker: Path) -> Envelope:
-    with marker.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size > _MAXIMUM_ENVELOPE:
-            raise CodecError(f"it has more than {_MAXIMUM_ENVELOPE} octets")
-        return json_v1.decode(file.read())
 
 
 def _digest(path: Path) -> tuple[int, str]:

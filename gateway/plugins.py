@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from gateway.connector import ENTRY_POINT_GROUP, Connector, ConnectorSettings, ConnectorType
+from gateway.connector import ENTRY_POINT_GROUP, Connector, ConnectorSettings, ConnectorType, Source
 
-__all__ = ["ConnectorUnavailableError", "build", "find", "installed"]
+__all__ = ["ConnectorUnavailableError", "build", "build_source", "find", "installed"]
 
 
 class ConnectorUnavailableError(Exception):
@@ -47,6 +47,17 @@ def build(
     """
     with _explaining(_entry_point(settings.type)):
         return connector_type.build(settings, references)
+
+
+def build_source(connector_type: ConnectorType[Any], settings: ConnectorSettings) -> Source:
+    """The reading side of the connector with these settings.
+
+    Raises ConnectorUnavailableError when its type has none, and when libraries are missing.
+    """
+    if connector_type.source is None:
+        raise ConnectorUnavailableError(f"what the {connector_type.name} connector has sent cannot be read again")
+    with _explaining(_entry_point(settings.type)):
+        return connector_type.source(settings)
 
 
 def _entry_point(name: str) -> EntryPoint:

@@ -5,7 +5,7 @@ and a content as they lie there; whether they are those that came in, by the env
 same for every source.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -69,8 +69,8 @@ class Found(Struct, frozen=True, kw_only=True):
 class Source(Protocol):
     """What one configured connector has stored. All calls come from one event loop."""
 
-    def mails(self, extent: Extent, fetch: Fetch) -> AsyncIterator[Found]:
-        """The mails of `extent`, oldest first as far as the destination has such an order.
+    def mails(self, extent: Extent, fetch: Fetch) -> AsyncGenerator[Found]:
+        """The mails of `extent`, oldest first as far as the destination has such an order; an async generator.
 
         It ends at what was there when it began, or a little later. Memory stays bounded however many there are. The
         iteration raises SourceError where it cannot go on.

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -13,20 +14,20 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway import archive, plugins
+from gateway import plugins
 from gateway.app import StartError
 from gateway.app.logs import log_to
 from gateway.app.process import allow_connections
+from gateway.cli.journal import Journal
 from gateway.cli.reemission import Outcome, Reemission, opened, reemit
 from gateway.cli.spool_selection import fail
 from gateway.cli.terminal import printable
-from gateway.codec import CodecError
 from gateway.config import ConfiguredConnector
 from gateway.spool.inspection import DamagedRowError, Selection, SpooledDelivery
 from gateway.spool.inspections import Inspections
 from gateway.threads import in_thread
 
-__all__ = ["Tally", "archive_at", "archived", "conclude", "run", "spooled", "working"]
+__all__ = ["Tally", "archive_at", "conclude", "run", "spooled", "working"]
 
 # Nobody waits for an answer, so a slow disk may take its time.
 _EXPORT_SECONDS = 540.0
@@ -54,33 +55,39 @@ def working(total: int | None, what: str) -> Progress:
 
 
 def run(
-    reemissions: Iterator[Reemission],
+    reemissions: AsyncGenerator[Reemission],
     connectors: Mapping[str, ConfiguredConnector],
     name: str,
     *,
     attempts: int,
     total: int | None,
     what: str,
+    per_second: float | None = None,
     remove: Callable[[Sequence[SpooledDelivery]], int] | None = None,
+    journal: Journal | None = None,
 ) -> Tally:
     """Emit all to the connector `name` and say on standard error what fails.
 
-    `remove` takes deliveries out of the spool that are delivered now. Raises StartError, and what the iterator
-    and `remove` raise. An interruption (SIGINT) ends it in order, and leaves `ended` false.
+    `remove` takes deliveries out of the spool that are delivered now; the `journal` gets the places of mails that were
+    acknowledged, before any others are begun. Raises StartError, and what the iterator, `remove` and the journal raise.
+    An interruption (SIGINT) ends it in order, and leaves `ended` false.
     """
     tally = Tally()
 
     async def go() -> None:
-        async with opened(connectors, name) as destination:
+        async with opened(connectors, name) as destination, aclosing(reemissions):
             with working(total, what) as progress:
-                async with aclosing(reemit(reemissions, destination, attempts=attempts)) as results:
+                results = reemit(reemissions, destination, attempts=attempts, per_second=per_second)
+                async with aclosing(results):
                     async for outcomes in results:
                         for outcome in outcomes:
                             _count(tally, outcome, progress)
+                        if journal is not None and (acknowledged := _acknowledged(outcomes)):
+                            await in_thread(partial(_recording, journal, acknowledged))
                         delivered = [each for o in outcomes if not o.failure for each in o.reemission.deliveries]
                         if remove is not None and delivered:
-                            tally.removed += await in_thread(_removing(remove, delivered))
-        tally.given_up = await in_thread(lambda _: _is_left(reemissions))
+                            tally.removed += await in_thread(partial(_removing, remove, delivered))
+            tally.given_up = await _is_left(reemissions)
         tally.ended = True
 
     allow_connections()
@@ -105,47 +112,15 @@ def conclude(tally: Tally, *, interrupted: str) -> None:
         raise typer.Exit(1)
 
 
-def spooled(inspection: Inspections, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
+async def spooled(inspection: Inspections, selection: Selection, *, whole: bool) -> AsyncGenerator[Reemission]:
     """The mails of the deliveries that are meant, each once: `whole`, or with the recipients of these deliveries."""
-    for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: (delivery.spool, delivery.message)):
-        deliveries = tuple(group)
-        id_ = deliveries[0].id
-        # A whole message needs nothing of a delivery but the message's id.
-        problem = "" if whole and id_ else next((each.problem for each in deliveries if each.problem), "")
-        if problem:
-            yield Reemission(id=id_, problem=problem, deliveries=deliveries)
-            continue
-        try:
-            mail = inspection.mail(id_)
-        except DamagedRowError as error:
-            yield Reemission(id=id_, problem=str(error), deliveries=deliveries)
-            continue
-        # What is gone was delivered since it was listed.
-        if mail is not None:
-            if not whole:
-                mail = mail.for_recipients(sorted({place for each in deliveries for place in each.positions}))
-            yield Reemission(id=id_, mail=mail, deliveries=deliveries)
-
-
-def archived(root: Path, *, since: str, until: str) -> Iterator[Reemission]:
-    """The mails of an archive from one day to another, both included: `2026/11/21`, or "" for any.
-
-    Raises OSError where the archive cannot be listed.
-    """
-    for marker in archive.mails(root):
-        day = str(marker.parent.relative_to(root))
-        if (since and day < since) or (until and day > until):
-            continue
-        try:
-            yield _verified(marker)
-        except CodecError as error:
-            yield Reemission(id=marker.stem, problem=f"the envelope cannot be read: {error}")
-        except OSError as error:
-            yield Reemission(id=marker.stem, problem=f"{error.filename or marker} cannot be read: {error.strerror}")
+    reemissions = _spooled(inspection, selection, whole=whole)
+    while (reemission := await in_thread(lambda _: next(reemissions, None))) is not None:
+        yield reemission
 
 
 def archive_at(path: Path) -> ConfiguredConnector:
-    """The connector that writes an archive at `path`. Raises StartError where it is not installed."""
+    """The connector for an archive at `path`. Raises StartError where it is not installed."""
     try:
         found = plugins.find("directory")
     except (LookupError, plugins.ConnectorUnavailableError) as error:
@@ -154,23 +129,44 @@ def archive_at(path: Path) -> ConfiguredConnector:
     return ConfiguredConnector(type=found, settings=settings)
 
 
-def _verified(marker: Path) -> Reemission:
-    mail = archive.read(marker)
-    stored = mail.envelope.message.flattened or mail.envelope.message
-    if mail.content.sha256() == stored.sha256:
-        return Reemission(id=mail.envelope.id, mail=mail)
-    mail.content.close()
-    return Reemission(id=marker.stem, problem="the content was changed: its SHA-256 is not the envelope's")
+def _spooled(inspection: Inspections, selection: Selection, *, whole: bool) -> Iterator[Reemission]:
+    for _, group in groupby(inspection.deliveries(selection), key=lambda delivery: (delivery.spool, delivery.message)):
+        deliveries = tuple(group)
+        id_ = deliveries[0].id
+        place = f"{id_} for {', '.join(sorted(each.connector for each in deliveries))}"
+        # A whole message needs nothing of a delivery but the message's id.
+        problem = "" if whole and id_ else next((each.problem for each in deliveries if each.problem), "")
+        if problem:
+            yield Reemission(id=id_, place=place, problem=problem, deliveries=deliveries)
+            continue
+        try:
+            mail = inspection.mail(id_)
+        except DamagedRowError as error:
+            yield Reemission(id=id_, place=place, problem=str(error), deliveries=deliveries)
+            continue
+        # What is gone was delivered since it was listed.
+        if mail is not None:
+            if not whole:
+                mail = mail.for_recipients(sorted({place for each in deliveries for place in each.positions}))
+            yield Reemission(id=id_, place=place, mail=mail, deliveries=deliveries)
+
+
+def _acknowledged(outcomes: Sequence[Outcome]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(each.reemission.place, each.refused) for each in outcomes if not each.failure or each.refused]
+
+
+def _recording(journal: Journal, acknowledged: Sequence[tuple[str, tuple[int, ...]]], _: threading.Event) -> None:
+    journal.record(acknowledged)
 
 
 def _removing(
-    remove: Callable[[Sequence[SpooledDelivery]], int], deliveries: Sequence[SpooledDelivery]
-) -> Callable[[threading.Event], int]:
-    return lambda _: remove(deliveries)
+    remove: Callable[[Sequence[SpooledDelivery]], int], deliveries: Sequence[SpooledDelivery], _: threading.Event
+) -> int:
+    return remove(deliveries)
 
 
-def _is_left(reemissions: Iterator[Reemission]) -> bool:
-    rest = next(reemissions, None)
+async def _is_left(reemissions: AsyncGenerator[Reemission]) -> bool:
+    rest = await anext(reemissions, None)
     if rest is not None and rest.mail is not None:
         rest.mail.content.close()
     return rest is not None

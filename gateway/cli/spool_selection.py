@@ -29,6 +29,7 @@ __all__ = [
     "StateOption",
     "fail",
     "opened_spool",
+    "read_recipient",
     "read_selection",
 ]
 
@@ -154,7 +155,7 @@ def read_selection(
         accepted_since=now - _seconds("--newer-than", newer_than) if newer_than else None,
         # An argument may be no UTF-8, and is then found nowhere.
         error=(error or "").encode(errors="replace").decode(),
-        recipient=_matching(recipient) if recipient else None,
+        recipient=read_recipient(recipient) if recipient else None,
     )
 
 
@@ -178,7 +179,8 @@ def _seconds(option: str, text: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def _matching(pattern: str) -> Callable[["Address"], bool]:
+def read_recipient(pattern: str) -> Callable[["Address"], bool]:
+    """Whether an address matches the pattern. Ends the command for what is none."""
     from gateway.delivery import PatternError, covering, parse_pattern
 
     try:

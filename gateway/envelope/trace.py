@@ -7,7 +7,7 @@ from gateway.address import Address
 from gateway.dates import date_time
 from gateway.envelope.model import Client
 
-__all__ = ["composed_field", "received_field"]
+__all__ = ["composed_field", "received_field", "rewritten_field"]
 
 # RFC 5322 §2.1.1 allows 998, and some of them follow the address.
 _LINE_OCTETS = 990
@@ -31,6 +31,11 @@ def received_field(
 def composed_field(*, hostname: str, id_: str, recipients: Sequence[Address], when: float) -> bytes:
     """The field of a mail that this gateway wrote itself: it came from nobody, by no protocol."""
     return _field(f"by {hostname}", id_, recipients, when)
+
+
+def rewritten_field(*, hostname: str, id_: str, recipients: Sequence[Address], when: float) -> bytes:
+    """The field of a mail that this gateway sends again, as a test, to recipients whom it was not sent to."""
+    return _field(f"by {hostname} (replayed as a test, with other recipients)", id_, recipients, when)
 
 
 def _field(way: str, id_: str, recipients: Sequence[Address], when: float) -> bytes:

@@ -4,14 +4,16 @@ import asyncio
 import io
 
 import pytest
+from msgspec import structs
 
 from gateway.cli import reemission
 from gateway.cli.reemission import Reemission, reemit
-from gateway.connector import DestinationClosed, PermanentFailure, RetrySchedule, TransientFailure
+from gateway.connector import DestinationClosed, PermanentFailure, Refused, RetrySchedule, TransientFailure
 from gateway.delivery import Destination
 from gateway.envelope import Content
 from gateway.status import ADMINISTRATIVE_REFUSAL, DESTINATION_UNREACHABLE, MESSAGE_REFUSED
 from gateway.testing import MemoryConnector, plain_mail, sample_mails
+from tests.cli.spools import sample
 
 DOWN = TransientFailure(DESTINATION_UNREACHABLE, "down", cause="connection refused")
 
@@ -53,13 +55,20 @@ def destination(connector, *, max_in_flight=4):
     return Destination(connector, name="memory", metadata="preserve", deadline_seconds=30, max_in_flight=max_in_flight)
 
 
+async def given(reemissions):
+    for each in reemissions:
+        yield each
+
+
 def reemissions(mails):
-    return iter([Reemission(id=mail.envelope.id, mail=mail) for mail in mails])
+    return given([Reemission(id=mail.envelope.id, mail=mail) for mail in mails])
 
 
-async def emit_all(mails, connector, *, attempts=3, **options):
+async def emit_all(mails, connector, *, attempts=3, per_second=None, **options):
     async with asyncio.timeout(30):
-        results = reemit(reemissions(mails), destination(connector, **options), attempts=attempts)
+        results = reemit(
+            reemissions(mails), destination(connector, **options), attempts=attempts, per_second=per_second
+        )
         return [outcome async for some in results for outcome in some]
 
 
@@ -136,9 +145,70 @@ async def test_a_destination_that_takes_nothing_is_given_up(monkeypatch):
     assert len(outcomes) == 3
 
 
+class Choosy(MemoryConnector):
+    """Takes a mail for the recipients who are not refused; each refusal is used up by the emit that meets it."""
+
+    def __init__(self, refusals):
+        super().__init__()
+        self.refusals = refusals
+        self.emitted = []
+
+    async def emit(self, mail):
+        receipt = await super().emit(mail)
+        names = [recipient.address.raw for recipient in mail.envelope.envelope.recipients]
+        self.emitted.append(names)
+        refused = [
+            Refused(position=at, failure=self.refusals[name].pop(0))
+            for at, name in enumerate(names)
+            if self.refusals.get(name)
+        ]
+        return structs.replace(receipt, refused=tuple(refused))
+
+
+async def test_recipients_who_were_refused_are_tried_again_alone_and_told_of():
+    mail = sample("a thousand recipients").for_recipients((0, 1, 2))
+    never = PermanentFailure(MESSAGE_REFUSED, "no")
+    connector = Choosy({"r1@example.org": [DOWN], "r2@example.org": [never, never]})
+    (outcome,) = await emit_all([mail], connector)
+    assert connector.emitted == [["r0@example.org", "r1@example.org", "r2@example.org"], ["r1@example.org"]]
+    assert (outcome.refused, outcome.failure) == ((2,), "<r2@example.org>: 5.6.0 no")
+    assert outcome.octets == mail.content.size
+
+
+async def test_no_more_are_begun_than_the_rate_allows():
+    connector = MemoryConnector()
+    time = asyncio.get_running_loop().time
+    began = time()
+    await emit_all([plain_mail() for _ in range(5)], connector, per_second=50)
+    assert time() - began >= 4 / 50
+
+
+async def test_no_more_content_is_under_way_than_memory_has_room_for(monkeypatch):
+    monkeypatch.setattr(reemission, "_OCTETS_UNDER_WAY", plain_mail().content.size + 1)
+    connector = MemoryConnector()
+    connector.hold()
+
+    async def release():
+        for _ in range(2):
+            await connector.entered.acquire()
+        connector.release()
+
+    await asyncio.gather(emit_all([plain_mail() for _ in range(9)], connector), release())
+    assert connector.peak_in_flight == 2
+
+
+async def test_content_that_is_changed_while_it_waits_is_not_taken():
+    mail = plain_mail()
+    changed = type(mail)(mail.envelope, Content(mail.content.read()[:-1] + b"!"))
+    connector = MemoryConnector()
+    (outcome,) = await emit_all([changed], connector)
+    assert outcome.failure == "4.3.0 [Errno 5] the content was changed since it was checked"
+    assert connector.mails == {}
+
+
 async def test_what_cannot_be_read_has_failed_with_its_reason():
     damaged = Reemission(id="x", problem="the envelope is damaged")
-    results = reemit(iter([damaged]), destination(MemoryConnector()), attempts=3)
+    results = reemit(given([damaged]), destination(MemoryConnector()), attempts=3)
     ((outcome,),) = [some async for some in results]
     assert (outcome.reemission.id, outcome.failure) == ("x", "the envelope is damaged")
 

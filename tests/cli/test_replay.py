@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import shutil
 import signal
 import subprocess
 
 import pytest
+from msgspec import structs
 
 from connectors.directory import DirectoryConnector, DirectorySettings
 from gateway import archive
@@ -14,6 +14,7 @@ from gateway.app import StartError
 from gateway.cli.reemission import opened
 from gateway.codec import json_v1
 from gateway.config import load
+from gateway.envelope import Mail
 from gateway.spool import State
 from gateway.spool.inspection import Inspection, Selection
 from gateway.testing import plain_mail, sample_mails
@@ -72,7 +73,9 @@ def left(folder):
 
 
 def test_an_archive_is_replayed_octet_for_octet(folder):
-    fill_archive(folder / "old", sample_mails().values())
+    mails = sample_mails()
+    mails.pop("metadata flattened").content.close()
+    fill_archive(folder / "old", mails.values())
     outcome = replay(folder, "--archive", "old", "--to", "copy")
     assert outcome.stderr == ""
     assert outcome.returncode == 0
@@ -92,14 +95,43 @@ def test_the_connector_says_in_which_form(folder):
     assert marker.with_suffix(".eml").read_bytes().startswith(b"Return-Path: <a@example.net>\r\nReceived: ")
 
 
-def test_an_archive_is_replayed_from_one_day_to_another(folder):
-    fill_archive(folder / "old", [plain_mail(), plain_mail()])
-    (day,) = (folder / "old").glob("*/*/*")
-    shutil.copytree(day, folder / "old/2001/02/03")
-    assert replay(folder, "--archive", "old", "--to", "copy", "--until", "2001-02-02").stdout.startswith("mails: 0,")
-    assert replay(folder, "--archive", "old", "--to", "copy", "--since", "2001-02-04").stdout.startswith("mails: 2,")
-    outcome = replay(folder, "--archive", "old", "--to", "copy", "--since", "2001-02-03", "--until", "2001-02-03")
-    assert outcome.stdout.startswith("mails: 2,")
+def test_a_mail_that_was_flattened_is_named_and_goes_nowhere(folder):
+    mail = sample("metadata flattened")
+    fill_archive(folder / "old", [mail])
+    outcome = replay(folder, "--archive", "old", "--to", "copy")
+    assert (outcome.returncode, outcome.stdout) == (1, "mails: 1, delivered: 0, failed: 1, octets: 0\n")
+    assert outcome.stderr.startswith(f"mailsluice: {mail.envelope.id}: it was flattened when it was stored: ")
+    assert list(archive.mails(folder / "copy")) == []
+
+
+def received_at(moment):
+    mail = plain_mail()
+    return Mail(structs.replace(mail.envelope, received_at=f"{moment}Z"), mail.content)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--until", "2001-02-02"], []),
+        (["--since", "2001-02-04"], [2, 3]),
+        (["--since", "2001-02-03", "--until", "2001-02-03"], [0, 1]),
+        (["--since", "2001-02-03T10:31"], [1, 2, 3]),
+        (["--until", "2001-02-03T10:30"], [0]),
+        (["--since", "2001-02-03T10:31:05", "--until", "2001-02-04T00:00:00Z"], [2]),
+    ],
+)
+def test_an_archive_is_replayed_from_one_time_to_another(folder, arguments, expected):
+    times = (
+        "2001-02-03T10:30:59.999999",
+        "2001-02-03T10:31:04.999999",
+        "2001-02-04T00:00:00.000000",
+        "2001-02-05T00:00:00.000000",
+    )
+    mails = [received_at(time) for time in times]
+    fill_archive(folder / "old", mails)
+    assert replay(folder, "--archive", "old", "--to", "copy", *arguments).returncode == 0
+    found = {marker.stem for marker in archive.mails(folder / "copy")}
+    assert found == {mails[at].envelope.id for at in expected}
 
 
 def test_a_damaged_mail_of_an_archive_is_named_and_goes_nowhere(folder):
@@ -196,13 +228,13 @@ def test_a_closed_destination_ends_a_replay_which_says_so(folder, consumer):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--to", "copy"], "say what to replay: either --dead or --archive DIR"),
-        (["--to", "copy", "--dead", "--archive", "."], "say what to replay: either --dead or --archive DIR"),
-        (["--to", "copy", "--archive", ".", "--remove"], "with --archive there are --since and --until; "),
-        (["--to", "copy", "--dead", "--since", "2026-11-21"], "--since and --until are for --archive; "),
+        (["--to", "copy"], "say what to replay: one of "),
+        (["--to", "copy", "--dead", "--archive", "."], "say what to replay: one of "),
+        (["--to", "copy", "--archive", ".", "--remove"], "--remove is for --dead"),
+        (["--to", "copy", "--dead", "--since", "2026-11-21"], "--since and --until are not for --dead; "),
         (
             ["--to", "copy", "--archive", ".", "--since", "2026-11-22", "--until", "2026-11-21"],
-            "--since is a day after",
+            "--since is later than --until",
         ),
         (["--to", "copi", "--dead"], 'no connector is named "copi"; there are: archive, copy, flat'),
     ],
