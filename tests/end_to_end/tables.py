@@ -64,5 +64,11 @@ def http(url: str, *lines: str, name: str = "consumer", form: str = "raw") -> st
     return _connector(name, "http", f'url = "{url}"', f'format = "{form}"', f'secrets = ["{SECRET}"]', *lines)
 
 
+def smtp(address: str, *lines: str, name: str = "next") -> str:
+    """The next mail server, at `host:port`."""
+    host, _, port = address.rpartition(":")
+    return _connector(name, "smtp", f'host = "{host}"', f"port = {port}", *lines)
+
+
 def _connector(name: str, type_: str, *lines: str) -> str:
     return "\n".join(("", "[[connector]]", f'name = "{name}"', f'type = "{type_}"', *lines, ""))
