@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from tests.end_to_end import tables
@@ -19,10 +20,11 @@ _LOG_LINES_SHOWN = 20
 _UNDER_WAY = "state NOT IN ('dead', 'quarantined')"
 
 
-def configuration(sinks: Iterable[Sink], routes: Mapping[str, Route]) -> str:
+def configuration(sinks: Iterable[Sink], routes: Mapping[str, Route], *, workers: int = 1) -> str:
     """A gateway with an SMTP and an LMTP listener, these sinks, and a route for each domain; its spool is `spool`."""
     # The bench's own disk may be fuller than an operator would have it, and its largest mails are large.
-    gateway = tables.LISTENERS.replace("[gateway]\n", "[gateway]\nspool_min_free_percent = 1\n")
+    table = f"[gateway]\nspool_min_free_percent = 1\nworkers = {workers}\n"
+    gateway = tables.LISTENERS.replace("[gateway]\n", table)
     gateway = gateway.replace('bind = "', 'max_message_bytes = 67108864\nbind = "')
     connectors = "".join(sink.table() for sink in sinks)
     return gateway + connectors + "".join(_route(domain, route) for domain, route in routes.items())
@@ -33,7 +35,7 @@ def _route(domain: str, route: Route) -> str:
 
 
 class SpoolView:
-    """The spool of a gateway, looked into from beside it, without its code."""
+    """The spool of a gateway, with those of further workers, looked into from beside it, without its code."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -65,27 +67,34 @@ class SpoolView:
 
         Those are collected when they are an hour old.
         """
-        if not self._database.exists():
-            return []
         found = [f"the message {id_} has no delivery left" for (id_,) in self._rows(_WITHOUT_DELIVERY)]
         found += [f"{id_} for {name} is in quarantine: {cause}" for id_, name, cause in self._rows(_QUARANTINED)]
         known = {id_ for (id_,) in self._rows("SELECT id FROM message")}
-        nobodys = [path.name for path in (self._directory / "content").iterdir() if path.name not in known]
+        nobodys = [
+            path.name for spool in self._spools() for path in (spool / "content").iterdir() if path.name not in known
+        ]
         if len(nobodys) > orphans:
             found.append(f"{len(nobodys)} files of content belong to no message, of which kills explain {orphans}")
         names = {"lock", "reserve", "spool.db", "spool.db-wal", "spool.db-shm", "content", "quarantine"}
-        found += [f"{path.name} lies in the spool" for path in self._directory.iterdir() if path.name not in names]
+        names |= {spool.name for spool in self._spools()}
+        found += [
+            f"{path.name} lies in the spool"
+            for spool in self._spools()
+            for path in spool.iterdir()
+            if path.name not in names
+        ]
         return found
 
-    @property
-    def _database(self) -> Path:
-        return self._directory / "spool.db"
+    def _spools(self) -> list[Path]:
+        every = [self._directory, *self._directory.glob("worker-*")]
+        return [spool for spool in every if (spool / "spool.db").exists()]
 
     def _rows(self, statement: str) -> list[tuple]:
-        if not self._database.exists():
-            return []
-        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=30)) as connection:
-            return connection.execute(statement).fetchall()
+        rows = []
+        for spool in self._spools():
+            with closing(sqlite3.connect(f"file:{spool / 'spool.db'}?mode=ro", uri=True, timeout=30)) as connection:
+                rows += connection.execute(statement).fetchall()
+        return rows
 
 
 _WITHOUT_DELIVERY = "SELECT id FROM message WHERE NOT EXISTS (SELECT 1 FROM delivery WHERE message = number)"
@@ -95,12 +104,15 @@ _QUARANTINED = "SELECT id, connector, cause FROM delivery JOIN message ON number
 def open_leftovers(gateway: Gateway) -> list[str]:
     """Files of content that an idle gateway still has open, in sentences."""
     found = []
-    for descriptor in Path(f"/proc/{gateway.pid}/fd").iterdir():
+    workers = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    for descriptor in chain.from_iterable(Path(f"/proc/{pid}/fd").iterdir() for pid in (gateway.pid, *workers)):
         try:
             target = str(descriptor.readlink())
         except FileNotFoundError:
             continue
-        if target.endswith("(deleted)") or "/content/" in target:
+        # What several workers take turns by in their log is a file that never had a name.
+        is_of_mail = target.endswith("(deleted)") and not target.startswith("/memfd:turns")
+        if is_of_mail or "/content/" in target:
             found.append(f"{target} is still open")
     return found
 

@@ -49,7 +49,9 @@ TRIALS: Mapping[str, Route] = {
     "kafka delivered": Route(("events",), "delivered"),
     "several spooled": Route(("archive", "consumer"), "spooled"),
     "several delivered": Route(("archive", "consumer"), "delivered"),
+    "two workers spooled": Route(("archive",), "spooled"),
 }
+_WORKERS: Mapping[str, int] = {"two workers spooled": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ def trying(
                     topic = f"torture-{seed}-{name.replace(' ', '-')}"
                     sinks.append(KafkaSink(_running(servers and servers.kafka), topic))
         traffic = Traffic(sizes=SIZES if "events" in route.sinks else sizes)  # a record has its limits
-        yield running.enter_context(Trial(folder, sinks, {"example.org": route}, seed=seed, traffic=traffic))
+        routes, workers = {"example.org": route}, _WORKERS.get(name, 1)
+        yield running.enter_context(Trial(folder, sinks, routes, seed=seed, traffic=traffic, workers=workers))
 
 
 def _running(server: ServerT | None) -> ServerT:
@@ -110,6 +113,7 @@ class Trial:
         *,
         seed: str,
         traffic: Traffic,
+        workers: int = 1,
     ) -> None:
         self.kills: list[float] = []
         self._sinks = tuple(sinks)
@@ -120,7 +124,7 @@ class Trial:
         self._journal_path = folder / "journal"
         self._journal = Journal(self._journal_path)
         self._spool = SpoolView(folder / "spool")
-        self._gateway = Gateway(folder, configuration(self._sinks, routes))
+        self._gateway = Gateway(folder, configuration(self._sinks, routes, workers=workers))
         self._is_launched = False
         self._errors: list[str] = []
 
