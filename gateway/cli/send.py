@@ -36,6 +36,8 @@ class Returned(StrEnum):
 _SMTP_SERVER = "127.0.0.1:2525"
 _LMTP_SERVER = "127.0.0.1:2424"
 
+_TRUST = "; --ca-file says whom to trust, --insecure trusts anybody"
+
 # What to do where a server does not offer an extension that the options need.
 _WAYS_ROUND = {
     "8BITMIME": "the mail has 8-bit octets; --body 7bit sends them all the same",
@@ -182,7 +184,7 @@ def send(
     from gateway.cli.receipt_table import receipt_lines
     from gateway.cli.send_session import Refused, Submission, submit
     from gateway.cli.terminal import printable
-    from gateway.relay.wire import ConnectionFailed
+    from gateway.relay.wire import ConnectionFailed, Untrusted
     from gateway.smtp import LMTP, SMTP
     from gateway.smtp.client import ClientConnection
     from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingMail
@@ -219,7 +221,7 @@ def send(
         except NotOffered as error:
             _fail(f"{error}; {_WAYS_ROUND[error.what.split()[0]]}", status=1)
         except (ConnectionFailed, Refused, LocalProtocolError) as error:
-            _fail(str(error), status=1)
+            _fail(f"{error}{_TRUST if isinstance(error, Untrusted) else ''}", status=1)
         except BrokenPipeError:
             raise  # whoever reads this command's output has had enough
         except OSError as error:

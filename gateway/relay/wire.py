@@ -12,7 +12,7 @@ from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import ClientEvent
 from gateway.sockets import TcpBind, UnixBind
 
-__all__ = ["ConnectionFailed", "TlsFailed", "Wire", "connected"]
+__all__ = ["ConnectionFailed", "TlsFailed", "Untrusted", "Wire", "connected"]
 
 _CONNECT_SECONDS = 30
 _CLOSE_SECONDS = 5
@@ -26,6 +26,10 @@ class ConnectionFailed(Exception):
 
 class TlsFailed(ConnectionFailed):
     """The server can be reached, but not under TLS."""
+
+
+class Untrusted(TlsFailed):
+    """Nobody who is trusted vouches for the server's certificate and name."""
 
 
 class Wire(asyncio.Protocol):
@@ -69,7 +73,7 @@ class Wire(asyncio.Protocol):
         except OSError as error:
             self._connection.end("TLS failed")
             self._closed.set()  # asyncio has closed the socket, and tells nobody
-            raise TlsFailed(f"TLS failed: {_reason(error)}") from error
+            raise _tls_failure("TLS failed", error) from error
         if transport is None:
             raise TlsFailed("TLS failed: the server closed the connection")
         self._transport = transport
@@ -137,7 +141,7 @@ async def connected(
     except TimeoutError:
         raise ConnectionFailed(f"{server} did not answer within {_CONNECT_SECONDS} seconds") from None
     except ssl.SSLError as error:
-        raise TlsFailed(f"TLS with {server} failed: {_reason(error)}") from error
+        raise _tls_failure(f"TLS with {server} failed", error) from error
     except OSError as error:
         raise ConnectionFailed(f"there is no connection to {server}: {_reason(error)}") from error
     try:
@@ -146,10 +150,15 @@ async def connected(
         await wire.close()
 
 
+def _tls_failure(what: str, error: OSError) -> TlsFailed:
+    kind = Untrusted if isinstance(error, ssl.SSLCertVerificationError) else TlsFailed
+    return kind(f"{what}: {_reason(error)}")
+
+
 def _reason(error: OSError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
-            return f"{error.verify_message}; --ca-file says whom to trust, --insecure trusts anybody"
+            return error.verify_message
         case ssl.SSLError():
             # WRONG_VERSION_NUMBER is OpenSSL's word for octets that are no TLS at all.
             return (error.reason or str(error)).replace("_", " ").lower() + "; does the server speak TLS there?"
