@@ -1,4 +1,4 @@
-"""What the checks find at servers that are in use: this gateway, Postfix, aiosmtpd."""
+"""What the checks find at servers that are in use: this gateway, Postfix, Exim, Dovecot, aiosmtpd."""
 
 import asyncio
 import ssl
@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import trustme
 
-from gateway.conformance import CHECKS, Outcome, Tls
+from gateway.conformance import CHECKS, Outcome, Patience, Tls
 from tests.conformance.targets import failed, findings, our_gateway, target
 from tests.relay.servers import aiosmtpd
 
@@ -86,3 +86,25 @@ def test_aiosmtpd_passes_what_it_offers():
         found = asyncio.run(findings(target(port)))
     assert not failed(found)
     assert found["chunk"].outcome is Outcome.NOT_OFFERED
+
+
+def test_a_check_of_exim_finds_a_code_of_its_own_and_a_reset_that_hangs(exim):
+    """Exim 4.96 says 501 to unknown parameters, and after RSET between chunks it answers nothing any more."""
+    server = exim()
+    hanging = {"chunks-abandoned", "data-after-a-chunk"}
+    found = asyncio.run(findings(target(server.port), {check.requirement.name for check in CHECKS} - hanging))
+    assert failed(found).keys() == {"unknown-mail-parameter", "unknown-rcpt-parameter"}
+    assert found["unknown-mail-parameter"].came.startswith("501 ")
+    found = asyncio.run(findings(target(server.port, patience=Patience(reply_seconds=4)), hanging))
+    assert failed(found).keys() == hanging
+    for finding in found.values():
+        assert finding.exchange[-4:-2] == (r"C: RSET\r\n", r"S: 250 Reset OK\r\n")
+        assert finding.came == "no reply within 4 seconds"
+
+
+def test_a_check_of_dovecot_finds_a_reply_too_many_and_lines_that_end_with_lf(dovecot):
+    """Dovecot 2.3 answers BDAT LAST also where nobody was accepted, and takes a dot between two LF for the end."""
+    found = asyncio.run(findings(target(dovecot(["a"]).port, "lmtp")))
+    assert failed(found).keys() == {"lmtp-last-chunk-without-recipients", *_LOOK_ALIKES_WITH_LF}
+    assert found["lmtp-last-chunk-without-recipients"].came.startswith("503 5.5.0")
+    assert found["lmtp-data"].outcome is found["lmtp-last-chunk"].outcome is Outcome.PASSED

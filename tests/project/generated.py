@@ -19,6 +19,7 @@ from gateway.connector import Receipt
 from gateway.envelope import SCHEMA, Envelope
 from tests.project.configuration import CONNECTORS, config_json_schema, configuration_page, connector_page
 from tests.project.state_diagram import state_diagram_page
+from tests.project.supported import supported_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration_page,
     **{f"docs/connectors/{name}.md": partial(connector_page, name) for name in CONNECTORS},
     "docs/state-diagram.md": state_diagram_page,
+    "docs/supported.md": supported_page,
     "schemas/config.v1.schema.json": config_json_schema,
     "schemas/envelope.v1.avsc": envelope_avro_schema,
     "schemas/envelope.v1.schema.json": envelope_json_schema,
