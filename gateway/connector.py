@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.envelope.mail import Mail
 from gateway.retries import FOR_EVER, STANDARD_WEBHOOKS, RetrySchedule
-from gateway.source import Extent, Fetch, Found, Offsets, Source, SourceError
+from gateway.source import Extent, Fetch, Found, Offsets, Source, SourceError, Spot
 from gateway.status import Status
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "RetrySchedule",
     "Source",
     "SourceError",
+    "Spot",
     "TransientFailure",
 ]
 
@@ -206,7 +207,9 @@ class ConnectorType(Generic[SettingsT]):
     `mailsluice replay` and for content that others refer to; it does no I/O.
 
     `coordinates` are the keys of a receipt's location in the order in which a reply says their values,
-    `[KAFKA mail 3 1042]`. They are part of the protocol: add to their end only, and nothing secret.
+    `[KAFKA mail 3 1042]`. They are part of the protocol: add to their end only, and nothing secret. `spot` says where
+    the source has the mail of such a location, of which it gets the texts; it raises ValueError, with one clause, for a
+    location that is not of a connector with these settings.
     """
 
     name: str
@@ -218,3 +221,4 @@ class ConnectorType(Generic[SettingsT]):
     retries: RetrySchedule = FOR_EVER
     source: Callable[[SettingsT], Source] | None = None
     coordinates: tuple[str, ...] = ()
+    spot: Callable[[SettingsT, Mapping[str, str]], Spot] | None = None

@@ -14,7 +14,7 @@ from gateway.envelope.content import Content
 from gateway.envelope.mail import Mail
 from gateway.envelope.model import ContentReference, Envelope
 
-__all__ = ["Extent", "Fetch", "Found", "Offsets", "Source", "SourceError"]
+__all__ = ["Extent", "Fetch", "Found", "Offsets", "Source", "SourceError", "Spot"]
 
 Fetch: TypeAlias = Callable[[ContentReference], Awaitable[Content]]
 """Gets content that another connector holds (a claim check), for the caller to close. Raises SourceError."""
@@ -48,6 +48,18 @@ class Extent(Struct, frozen=True, kw_only=True):
     topic: str | None = None
     key: bytes | None = None
     offsets: tuple[Offsets, ...] = ()
+
+
+class Spot(Struct, frozen=True, kw_only=True):
+    """Where one mail is, as the location of a receipt says it: which mail of an extent.
+
+    `id` is the mail's, "" where the location does not say it; `index` is how many mails of the extent come before it.
+    Without an `extent` the location names the content alone, as it does where mails share one.
+    """
+
+    extent: Extent | None
+    id: str = ""
+    index: int = 0
 
 
 class Found(Struct, frozen=True, kw_only=True):

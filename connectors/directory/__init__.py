@@ -20,6 +20,7 @@ An S3 bucket in the `message` layout has the same keys, and `mailsluice verify` 
 from connectors.directory.connector import DirectoryConnector
 from connectors.directory.reading import DirectorySource
 from connectors.directory.settings import DirectorySettings
+from connectors.directory.verification import spot
 from gateway.connector import ConnectorType
 
 __all__ = ["CONNECTOR", "DirectoryConnector", "DirectorySettings"]
@@ -32,5 +33,6 @@ CONNECTOR = ConnectorType(
     build=lambda settings, _: DirectoryConnector(settings),
     max_in_flight=DirectoryConnector.MAX_IN_FLIGHT,
     coordinates=("path",),
+    spot=spot,
     source=DirectorySource,
 )

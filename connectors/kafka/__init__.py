@@ -35,6 +35,7 @@ needs the rights to describe and write the topics.
 from collections.abc import Mapping
 
 from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.verification import spot
 from gateway.connector import Connector, ConnectorType
 
 __all__ = ["CONNECTOR", "KafkaSettings"]
@@ -55,4 +56,5 @@ CONNECTOR = ConnectorType(
     build=_build,
     max_in_flight=1000,
     coordinates=("topic", "partition", "offset"),
+    spot=spot,
 )

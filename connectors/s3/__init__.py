@@ -40,6 +40,7 @@ content also `s3:ListBucket` and `s3:DeleteObject`, which `mailsluice archive` n
 from collections.abc import Mapping
 
 from connectors.s3.settings import S3Settings
+from connectors.s3.verification import spot
 from gateway.connector import Connector, ConnectorType
 
 __all__ = ["CONNECTOR", "S3Settings"]
@@ -61,4 +62,5 @@ CONNECTOR = ConnectorType(
     # In the batch layout most of them only wait.
     max_in_flight=1000,
     coordinates=("bucket", "key", "version", "etag", "index"),
+    spot=spot,
 )

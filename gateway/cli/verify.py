@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.configuration import ConfigOption, read_configuration
+
 if TYPE_CHECKING:
     from gateway.archive import Finding
 
@@ -17,6 +19,15 @@ def verify(
         Path | None, typer.Argument(exists=True, file_okay=False, help="The archive's directory.", show_default=False)
     ] = None,
     *,
+    receipt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODES",
+            help="In place of an archive, receipts as `send --receipts` prints them, [KAFKA mail 3 1042].",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="In place of an archive, a signed receipt.", show_default=False)
     ] = None,
@@ -32,27 +43,41 @@ def verify(
     file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="With --token: the content it should be about.", show_default=False
+            metavar="FILE",
+            dir_okay=False,
+            help="With --token and --receipt: the content it should be about.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every finding, of intact mails too, as one JSON object on a line.")
     ] = False,
 ) -> None:
-    """Check the digests of an archive that the directory connector wrote, or a signed receipt.
+    """Check the digests of an archive that the directory connector wrote, or a receipt.
 
     Exits with 1 when a mail is damaged. Files that belong to no accepted mail are named, and are no damage. With
-    --token it needs neither the gateway nor the destination; it exits with 1 when the receipt does not prove anything.
+    --receipt the destinations of the configuration are asked for the mail; with --token neither they nor the gateway
+    are needed. It exits with 1 when the receipt is not confirmed, or does not prove anything.
     """
-    if token is not None:
-        if keys is None or path is not None or as_json:
-            raise typer.BadParameter("--token goes with --keys, perhaps with --file, and with nothing else")
-        from gateway.cli.verify_token import verify_receipt_token
+    match receipt, token, path:
+        case str(), None, None if keys is None and not as_json:
+            from gateway.cli.verify_receipt import verify_receipt
 
-        verify_receipt_token(token, key_set=keys, file=file)
-        return
-    if path is None or keys is not None or file is not None:
-        raise typer.BadParameter("name the directory of an archive, or give --token with --keys")
+            verify_receipt(receipt, read_configuration(config), file=file)
+        case None, str(), None if keys is not None and config is None and not as_json:
+            from gateway.cli.verify_token import verify_receipt_token
+
+            verify_receipt_token(token, key_set=keys, file=file)
+        case None, None, Path() if keys is None and config is None and file is None:
+            _verify_archive(path, as_json=as_json)
+        case _:
+            raise typer.BadParameter(
+                "name the directory of an archive, perhaps with --json; or give --receipt with --config, or --token "
+                "with --keys, perhaps with --file"
+            )
+
+
+def _verify_archive(path: Path, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.progress import track
 

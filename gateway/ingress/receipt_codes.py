@@ -18,7 +18,7 @@ from gateway.receipts import Claims, Signer
 from gateway.smtp import Reply
 from gateway.smtp.response_codes import ResponseCode, is_code_name
 
-__all__ = ["RECEIPT", "Coordinates", "Tokens", "receipt_names", "signed_receipts", "with_receipts"]
+__all__ = ["RECEIPT", "Coordinates", "Tokens", "code_name", "receipt_names", "signed_receipts", "with_receipts"]
 
 RECEIPT = "RECEIPT"
 """The name of the code that has a signed receipt."""
@@ -39,8 +39,14 @@ _TAKEN = frozenset({_ID, _SPOOLED, RECEIPT, "REFERRAL", "MAILDATA", "STOKEN", "D
 
 def receipt_names(coordinates: Coordinates, *, signed: bool = False) -> tuple[str, ...]:
     """The names of the codes that receipts may become; `signed` says whether they can be signed."""
-    names = (name for each, keys in coordinates.items() if keys and (name := _name(each)))
+    names = (name for each, keys in coordinates.items() if keys and (name := code_name(each)))
     return (_ID, _SPOOLED, *names, *((RECEIPT,) if signed else ()))
+
+
+def code_name(type_: str) -> str:
+    """The name of the code for receipts of this connector type; "" where it cannot have one."""
+    name = type_.upper().replace("_", "-")
+    return name if is_code_name(name) and name not in _TAKEN else ""
 
 
 def signed_receipts(signer: Signer, envelope: Envelope, outcomes: Sequence[RecipientOutcome]) -> Tokens:
@@ -102,15 +108,10 @@ def _key(receipt: Receipt) -> tuple[str, str]:
 def _code(receipt: Receipt, keys: tuple[str, ...]) -> ResponseCode | None:
     if receipt.type == _SPOOL:
         return ResponseCode(_SPOOLED)
-    name = _name(receipt.type)
+    name = code_name(receipt.type)
     values = [str(receipt.location.get(key, "")) for key in keys]
     while values and not values[-1]:
         values.pop()
     if not name or not values or not all(value.isascii() and value.isprintable() for value in values):
         return None
     return ResponseCode(name, tuple(values))
-
-
-def _name(type_: str) -> str:
-    name = type_.upper().replace("_", "-")
-    return name if is_code_name(name) and name not in _TAKEN else ""
