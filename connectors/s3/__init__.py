@@ -35,13 +35,17 @@ the bucket should do so too.
 The credentials need `s3:PutObject`, `s3:GetObject`, `s3:AbortMultipartUpload` and `s3:ListBucketMultipartUploads`; for
 tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`; for shared
 content also `s3:ListBucket` and `s3:DeleteObject`, which `mailsluice archive` needs too.
+
+`mailsluice replay --s3` reads all of these forms again, with `s3:ListBucket` and `s3:GetObject`; `--prefix` narrows
+what is listed. Each content is checked against its envelope, containers against their `.bmtd`, and an Avro file against
+the digest and the number in its key.
 """
 
 from collections.abc import Mapping
 
 from connectors.s3.settings import S3Settings
 from connectors.s3.verification import spot
-from gateway.connector import Connector, ConnectorType
+from gateway.connector import Connector, ConnectorType, Source
 
 __all__ = ["CONNECTOR", "S3Settings"]
 
@@ -53,6 +57,12 @@ def _build(settings: S3Settings, _: Mapping[str, Connector]) -> Connector:
     return S3Connector(settings)
 
 
+def _source(settings: S3Settings) -> Source:
+    from connectors.s3.reading import S3Source  # noqa: PLC0415  # as above
+
+    return S3Source(settings)
+
+
 CONNECTOR = ConnectorType(
     name="s3",
     summary="Keeps mails in a bucket: as objects of their own, or many in one Avro file.",
@@ -61,6 +71,7 @@ CONNECTOR = ConnectorType(
     build=_build,
     # In the batch layout most of them only wait.
     max_in_flight=1000,
+    source=_source,
     coordinates=("bucket", "key", "version", "etag", "index"),
     spot=spot,
 )

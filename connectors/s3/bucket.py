@@ -8,15 +8,25 @@ unknown: the answer 412, when the object that is there has the same digest, mean
 
 import base64
 import hashlib
+import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryFile
 from typing import Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from connectors.s3 import failures
 from connectors.s3.body import Body
@@ -27,7 +37,7 @@ from connectors.s3.settings import S3Settings
 from connectors.s3.store import Store
 from connectors.s3.threads import Permit
 from gateway.connector import TransientFailure
-from gateway.envelope import BLOCK
+from gateway.envelope import BLOCK, Content
 from gateway.status import LOCAL_ERROR
 
 __all__ = ["Bucket", "DifferentObject", "Listed", "Stored"]
@@ -36,6 +46,9 @@ _log = structlog.get_logger(__name__)
 
 # Longer than any deadline: an upload that began so long ago belongs to an emit that is over.
 _ABANDONED_AFTER = timedelta(hours=1)
+# Seconds between three attempts to read an object, and what comes instead of the end of its octets.
+_PAUSES = (0.2, 1.0)
+_BROKEN_OFF = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +156,22 @@ class Bucket:
             octets: bytes = stream.read()
         return octets
 
+    def fetch(self, key: str, permit: Permit, *, version: str = "") -> Content:
+        """The octets of an object, in an unnamed file unless they are few; for the caller to close.
+
+        Raises ClientError where there is no such object.
+        """
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return self._fetch(key, permit, {"VersionId": version} if version else {})
+            except _BROKEN_OFF:
+                # The request itself has been repeated by then.
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+            permit.rest(pause)
+
     def list(self, prefix: str, permit: Permit) -> Iterator[Listed]:
         """The objects whose keys begin so, in the order of their keys; a thousand at a time in memory."""
         more: dict[str, str] = {}
@@ -164,6 +193,20 @@ class Bucket:
             self._store.send("delete_object", Key=key)
         except (ClientError, BotoCoreError) as error:
             _log.warning("an object could not be deleted", bucket=self.name, key=key, cause=str(error))
+
+    def _fetch(self, key: str, permit: Permit, version: dict[str, str]) -> Content:
+        answer = self._store.attempt(permit, "get_object", Key=key, **version)
+        size = answer["ContentLength"]
+        with closing(answer["Body"]) as stream:
+            if size <= BLOCK:
+                return Content(stream.read())
+            with TemporaryFile(buffering=0) as file:
+                for block in stream.iter_chunks(BLOCK):
+                    permit.check()
+                    rest = memoryview(block)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                return Content(file=io.FileIO(os.dup(file.fileno())))
 
     def _put_whole(self, item: S3Object, conditions: dict[str, Any], permit: Permit) -> Any:
         body = Body(item.content, 0, item.content.size, permit)
