@@ -31,7 +31,7 @@ def conformance(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Somebody whom the server takes mail for: some forty short mails go there. Without this, what needs a "
+            help="Somebody whom the server takes mail for: some thirty short mails go there. Without this, what needs a "
             "recipient is skipped.",
         ),
     ] = "",

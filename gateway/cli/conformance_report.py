@@ -7,6 +7,10 @@ from gateway.conformance import Finding, Outcome
 
 __all__ = ["finding_lines", "summary"]
 
+# What led to the reply that decided: the two exchanges before it, each with its beginning and its end.
+_LINES_BEFORE = 4
+_ENDS = 50
+
 
 def finding_lines(finding: Finding) -> Iterator[str]:
     """One line on the outcome, and where it is not as it should be, what was said and what is demanded."""
@@ -24,13 +28,19 @@ def finding_lines(finding: Finding) -> Iterator[str]:
 
 
 def _facts(finding: Finding) -> Iterator[str]:
-    facts = {
-        "reason": finding.reason,
-        "sent": finding.sent,
-        "came back": finding.came,
-        "expected": finding.expected,
-    }
-    yield from (printable(f"    {name:<9}  {fact}") for name, fact in facts.items() if fact)
+    before = finding.exchange[:-2][-_LINES_BEFORE:] if finding.sent else ()
+    facts = [
+        ("reason", finding.reason),
+        *(("before", _shortened(line)) for line in before),
+        ("sent", finding.sent),
+        ("came back", finding.came),
+        ("expected", finding.expected),
+    ]
+    yield from (printable(f"    {name:<9}  {fact}") for name, fact in facts if fact)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= 2 * _ENDS else f"{line[:_ENDS]} … {line[-_ENDS:]}"
 
 
 def summary(counts: Mapping[Outcome, int]) -> str:
