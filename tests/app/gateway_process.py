@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,9 +54,11 @@ class GatewayProcess:
             env=environment(),
             stderr=subprocess.PIPE,
             text=True,
+            # With its workers, where it has any: they all can be ended at once.
+            start_new_session=True,
         )
         # Whatever goes wrong, no read of its output lasts for ever.
-        self._watchdog = threading.Timer(seconds, self._process.kill)
+        self._watchdog = threading.Timer(seconds, self._kill)
         self._watchdog.daemon = True
         self._watchdog.start()
         self._quiet = quiet
@@ -75,11 +78,15 @@ class GatewayProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        self._kill()
         if self._reader is not None:
             self._reader.join(_SECONDS)
         self._process.communicate()
         self._watchdog.cancel()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _read_on(self) -> None:
         assert self._process.stderr is not None
