@@ -19,7 +19,9 @@ def receipt(type_: str, connector: str = "", **location) -> Receipt:
 
 
 def outcome(*receipts: Receipt, address: bytes = b"a@example.org") -> RecipientOutcome:
-    return RecipientOutcome(recipient=Recipient(address=parse_path(address)), receipts=receipts, failures=())
+    return RecipientOutcome(
+        recipient=Recipient(address=parse_path(address, utf8=False)), receipts=receipts, failures=()
+    )
 
 
 def codes(*receipts: Receipt) -> list[str]:
