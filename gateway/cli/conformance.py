@@ -31,8 +31,8 @@ def conformance(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Somebody whom the server takes mail for: some thirty short mails go there. Without this, what needs a "
-            "recipient is skipped.",
+            help="Somebody whom the server takes mail for: some thirty short mails go there. Without this, what needs "
+            "a recipient is skipped.",
         ),
     ] = "",
     sender: Annotated[

@@ -34,6 +34,7 @@ _QUIT = Expect(("221",), closing=False, given=False)
 
 _WITHOUT_STATUS = (b"", b"EHLO", b"HELO", b"LHLO")
 _SHOWN = 300
+_HEARD_OCTETS = 4 * 1024 * 1024
 
 
 class Outcome(StrEnum):
@@ -121,6 +122,7 @@ class _Run:
         self._target = target
         self._protocol = target.dialect.name.lower()
         self._heard: list[Heard] = []
+        self._heard_octets = 0
         self._hello_lines: tuple[str, ...] = ()
         self._ends_at = time.monotonic() + target.patience.seconds
 
@@ -247,9 +249,16 @@ class _Run:
             except TimeoutError:
                 raise NoReply("the time for all checks was over") from None
             finally:
-                self._heard += conversation.heard
+                self._remember(conversation.heard)
                 if exchange is not None:
                     exchange += conversation.exchange
+
+    def _remember(self, heard: Sequence[Heard]) -> None:
+        # A server that says little says all of it within this; of one that floods, the beginning is judged.
+        for each in heard:
+            self._heard_octets += len(each.octets)
+            if self._heard_octets <= _HEARD_OCTETS:
+                self._heard.append(each)
 
     def _greeting_line(self) -> bytes:
         return self._target.dialect.extended_hello + f" {self._target.hello_name}\r\n".encode()

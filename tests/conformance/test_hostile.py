@@ -5,12 +5,26 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.conformance import Outcome, Patience, Unreachable
 from tests.conformance.targets import findings, target
 from tests.servers.ports import free_port
 
 _HASTY = Patience(reply_seconds=0.2, seconds=0.5)
+_SAID = st.binary(max_size=40) | st.sampled_from(
+    [
+        b"220 a\r\n",
+        b"250 a\r\n",
+        b"250-a\r\n250 CHUNKING\r\n",
+        b"354 a\r\n",
+        b"221 a\r\n",
+        b"250-",
+        b"\r\n",
+        b"421 a\r\n",
+    ]
+)
 # What all of it may take, on a busy machine: far more than it does, and far less than for ever.
 _BOUND_SECONDS = 20
 
@@ -145,3 +159,28 @@ async def test_a_reply_that_the_check_needs_and_does_not_get_is_no_failure():
         found = (await findings(target(port), ["nested-mail"]))["nested-mail"]
     assert found.outcome is Outcome.SKIPPED
     assert (found.sent, found.came) == (r"MAIL FROM:<>\r\n", r"451 later\r\n")
+
+
+@given(said=st.lists(_SAID, max_size=8), ends=st.booleans())
+@settings(max_examples=60)
+def test_whatever_a_server_says_there_is_a_finding_or_a_clause(said, ends):
+    async def talk(reader, writer):
+        for piece in said:
+            writer.write(piece)
+            if not await reader.readline():
+                return
+        if not ends:
+            await reader.read()
+
+    async def examine_it():
+        async with server(talk) as port:
+            return await findings(target(port, patience=Patience(reply_seconds=0.05, seconds=1)), names)
+
+    names = {"chunk", "noop", "data-with-commands-in-it", "reply-lines", "hello-lines", "status-codes"}
+    clause, found = "", {}
+    try:
+        found = asyncio.run(examine_it())
+    except Unreachable as error:
+        clause = str(error)
+    assert clause.isprintable()
+    assert clause or found.keys() == names
