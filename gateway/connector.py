@@ -69,6 +69,7 @@ class TransientFailure(DeliveryFailure):
 
     `possibly_stored` says that the outcome is unknown: the destination may have the mail, and the next attempt may
     make a duplicate. `retry_after_seconds` is how long the destination asks to be left alone, 0 where it does not.
+    `about_mail` says that the destination works and has put off this mail alone: others may fare better now.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class TransientFailure(DeliveryFailure):
         cause: str = "",
         possibly_stored: bool = False,
         retry_after_seconds: float = 0.0,
+        about_mail: bool = False,
     ) -> None:
         super().__init__(status, text, cause=cause)
         self.possibly_stored = possibly_stored
         self.retry_after_seconds = retry_after_seconds
+        self.about_mail = about_mail
 
 
 class PermanentFailure(DeliveryFailure):

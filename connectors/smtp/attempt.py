@@ -24,10 +24,11 @@ from gateway.status import DESTINATION_UNRESPONSIVE, Status
 
 __all__ = ["Attempts", "Host", "Outcome"]
 
-# What is only preferred is not waited for long.
+# What is only preferred is not waited for long, nor often.
 _ASKING_SECONDS = 5
 _MOST_REMEMBERED = 1000
 _REMEMBERED_SECONDS = 3600
+_UNREACHABLE_SECONDS = 60
 
 _TOO_MANY_RECIPIENTS = Status(4, 5, 3)
 
@@ -55,24 +56,24 @@ class Attempts:
     def __init__(self, pool: Pool, open_session: Callable[[Host, Mail], Awaitable[Session]]) -> None:
         self._pool = pool
         self._open_session = open_session
-        # Whether a host took metadata when it was last asked, and when that was.
+        # Whether a host took metadata when it was last asked, and how long that counts.
         self._known: OrderedDict[str, tuple[bool, float]] = OrderedDict()
 
-    async def hand_over(self, mail: Mail, hosts: Sequence[Host], *, seconds: float) -> Outcome:
+    async def hand_over(self, mail: Mail, hosts: Sequence[Host], *, until: float) -> Outcome:
         """Give the mail to the first of `hosts`, in the order of their preference, that decides about it.
 
-        Hosts of one name stand together. However it ends, the outcome says of each recipient what is known after
-        `seconds`; nothing is raised but what cancels it.
+        Hosts of one name stand together. However it ends, the outcome says of each recipient what is known then, by
+        the time `until` of the event loop's clock; nothing is raised but what cancels it.
         """
         running = _Running()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 return await self._hand_over(mail, hosts, running)
         except TimeoutError as error:
             failure = TransientFailure(
                 DESTINATION_UNRESPONSIVE,
                 "the next mail server did not answer in time",
-                cause=f"{running.server} did not finish within {seconds:g} seconds",
+                cause=f"{running.server} did not finish in time",
                 possibly_stored=running.session is not None and running.session.all_sent,
             )
             failure.__cause__ = error
@@ -141,14 +142,15 @@ class Attempts:
             async with asyncio.timeout(_ASKING_SECONDS):
                 await self._pool.give_back(await self._take(host, mail))
         except (TransientFailure, TimeoutError):
-            return  # whoever gives it the mail is told why
+            # Whoever gives it the mail is told why.
+            self._remember(host.name, takes_metadata=False, seconds=_UNREACHABLE_SECONDS)
 
     def _takes_metadata(self, name: str) -> bool | None:
-        takes, when = self._known.get(name, (None, 0.0))
-        return takes if time.monotonic() - when < _REMEMBERED_SECONDS else None
+        takes, until = self._known.get(name, (None, 0.0))
+        return takes if time.monotonic() < until else None
 
-    def _remember(self, name: str, *, takes_metadata: bool) -> None:
-        self._known[name] = (takes_metadata, time.monotonic())
+    def _remember(self, name: str, *, takes_metadata: bool, seconds: float = _REMEMBERED_SECONDS) -> None:
+        self._known[name] = (takes_metadata, time.monotonic() + seconds)
         self._known.move_to_end(name)
         if len(self._known) > _MOST_REMEMBERED:
             self._known.popitem(last=False)

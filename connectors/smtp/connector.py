@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from connectors.smtp.attempt import Attempts, Host, Outcome
 from connectors.smtp.credentials import Credentials, read_credentials
 from connectors.smtp.outcome import Part, receipt
@@ -11,9 +13,10 @@ from connectors.smtp.pool import Pool
 from connectors.smtp.settings import SmtpSettings
 from gateway.connector import Mail, PermanentFailure, Receipt, TransientFailure
 from gateway.envelope.headers import MAXIMUM_HOPS, count_received
+from gateway.relay.handover import Verdict
 from gateway.relay.session import Session, open_session
 from gateway.sockets import UnixBind
-from gateway.status import LOCAL_ERROR, ROUTING_LOOP
+from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR, ROUTING_LOOP
 
 __all__ = ["Exchangers", "SmtpConnector"]
 
@@ -67,28 +70,34 @@ class SmtpConnector:
         await self._pool.close()
 
     async def _hand_over(self, mail: Mail) -> Sequence[Part]:
-        seconds = self._settings.deadline_seconds * (1 - _MARGIN)
+        until = asyncio.get_running_loop().time() + self._settings.deadline_seconds * (1 - _MARGIN)
         if self._exchangers is None:
             server = self._settings.server
             name = "localhost" if isinstance(server, UnixBind) else server.host
-            outcome = await self._attempts.hand_over(mail, (Host(name=name, server=server),), seconds=seconds)
+            outcome = await self._attempts.hand_over(mail, (Host(name=name, server=server),), until=until)
             return (Part(positions=tuple(range(len(outcome.verdicts))), outcome=outcome),)
         domains = _domains(mail)
         async with asyncio.TaskGroup() as tasks:
             running = {
                 domain: tasks.create_task(
-                    self._to_exchangers(self._exchangers, domain, mail.for_recipients(positions), seconds)
+                    self._to_exchangers(self._exchangers, domain, mail.for_recipients(positions), until)
                 )
                 for domain, positions in domains.items()
             }
         return [Part(positions=tuple(domains[domain]), outcome=task.result()) for domain, task in running.items()]
 
-    async def _to_exchangers(self, exchangers: Exchangers, domain: str, mail: Mail, seconds: float) -> Outcome:
+    async def _to_exchangers(self, exchangers: Exchangers, domain: str, mail: Mail, until: float) -> Outcome:
         try:
-            hosts = await exchangers.hosts(domain, own_name=self._hello_name(mail))
+            async with asyncio.timeout_at(until):
+                hosts = await exchangers.hosts(domain, own_name=self._hello_name(mail))
         except (TransientFailure, PermanentFailure) as failure:
             return Outcome(verdicts=(failure,) * len(mail.envelope.envelope.recipients))
-        return await self._attempts.hand_over(mail, hosts, seconds=seconds)
+        except TimeoutError as error:
+            late = TransientFailure(DESTINATION_UNRESPONSIVE, "the domain cannot be looked up now", cause=str(error))
+            return Outcome(verdicts=(late,) * len(mail.envelope.envelope.recipients))
+        outcome = await self._attempts.hand_over(mail, hosts, until=until)
+        # Other domains have other servers.
+        return structs.replace(outcome, verdicts=tuple(map(_about_mail, outcome.verdicts)))
 
     async def _open_session(self, host: Host, mail: Mail) -> Session:
         if self._credentials is None:
@@ -99,6 +108,16 @@ class SmtpConnector:
 
     def _hello_name(self, mail: Mail) -> str:
         return self._settings.hello_name or mail.envelope.gateway
+
+
+def _about_mail(verdict: Verdict) -> Verdict:
+    if not isinstance(verdict, TransientFailure) or verdict.about_mail:
+        return verdict
+    failure = TransientFailure(
+        verdict.status, verdict.text, cause=verdict.cause, possibly_stored=verdict.possibly_stored, about_mail=True
+    )
+    failure.__cause__ = verdict
+    return failure
 
 
 def _domains(mail: Mail) -> Mapping[str, Sequence[int]]:

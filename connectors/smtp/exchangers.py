@@ -21,8 +21,8 @@ __all__ = ["DnsExchangers"]
 
 _LOOKUP_SECONDS = 20
 # A domain may list any number; RFC 5321 §5.1 asks for two to be tried at least.
-_MOST_NAMES = 10
-_MOST_ADDRESSES = 4
+_MOST_NAMES = 5
+_MOST_ADDRESSES = 3
 
 _NO_SUCH_DOMAIN = Status(5, 1, 2)
 _TAKES_NO_MAIL = Status(5, 1, 10)

@@ -58,7 +58,7 @@ class Health:
         self._failures = self.trials = 0
 
     def succeeded(self) -> None:
-        """It has judged a mail, whether it took or refused it."""
+        """It has judged a mail, whether it took, refused or put it off."""
         if self.is_suspected:
             records.trusted(self._name)
         self.reset()

@@ -233,7 +233,10 @@ class DeliveryQueue:
             await self._close(failure)
             return self._put_off(entry, failure, delay=0.0)
         except TransientFailure as failure:
-            self._health.failed(failure, trials)
+            if failure.about_mail:
+                self._health.succeeded()
+            else:
+                self._health.failed(failure, trials)
             delay = self._delay_seconds(entry)
             if delay is None:
                 return await self._dead_letter(entry, [failure] * len(entry.recipients))

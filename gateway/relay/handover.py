@@ -47,7 +47,9 @@ def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bo
     if reply.code >= 500:
         return PermanentFailure(status_of(reply, 5), "the next mail server refuses the mail", cause=cause)
     if reply in heard:
-        return TransientFailure(status_of(reply, 4), "the next mail server asks to come again later", cause=cause)
+        text = "the next mail server asks to come again later"
+        # RFC 5321 §3.8: 421 is about the server and not about the mail.
+        return TransientFailure(status_of(reply, 4), text, cause=cause, about_mail=reply.code != 421)
     text = "the connection to the next mail server was lost"
     return TransientFailure(status_of(reply, 4), text, cause=cause, possibly_stored=all_sent)
 

@@ -213,6 +213,20 @@ async def test_a_destination_that_refuses_mail_for_good_is_not_suspected_any_mor
         assert not health.is_suspected
 
 
+async def test_a_destination_that_puts_off_single_mails_is_not_suspected(rig):
+    rig.retries = RetrySchedule(delays_seconds=(3600,), for_ever=True)
+    for about_mail in (True, False):
+        one = rig.connectors["one"] = MemoryConnector("one")
+        one.failure = TransientFailure(DESTINATION_UNREACHABLE, "later", about_mail=about_mail)
+        async with rig.running() as engine:
+            for _ in range(20):
+                await engine.accept(fresh(), {"one": (0,)})
+                await asyncio.wait_for(one.entered.acquire(), 10)
+                if rig.engine._queues["one"]._health.is_suspected:
+                    break
+            assert engine._queues["one"]._health.is_suspected == (not about_mail)
+
+
 async def test_a_connector_that_gives_no_ordering_key_costs_the_mail_and_no_place(rig):
     class Confused(MemoryConnector):
         confused = False

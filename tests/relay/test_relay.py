@@ -188,6 +188,14 @@ async def test_the_servers_refusal_is_that_of_the_relay(verb, reply, kind, statu
     assert not getattr(failure, "possibly_stored", False)
 
 
+@pytest.mark.parametrize(
+    ("reply", "about_mail"), [(b"450 4.2.0 greylisted\r\n", True), (b"421 4.3.2 later\r\n", False), (None, False)]
+)
+async def test_a_reply_to_a_mail_says_nothing_about_the_server_unless_it_leaves(reply, about_mail):
+    failure = await failure_of(answering({"RCPT": reply}))
+    assert failure.about_mail == about_mail
+
+
 @pytest.mark.parametrize("verb", ["", "EHLO"])
 @pytest.mark.parametrize("reply", [b"554 5.7.1 not you\r\n", b"421 4.3.2 later\r\n"])
 async def test_a_server_that_does_not_begin_may_do_so_later(verb, reply):

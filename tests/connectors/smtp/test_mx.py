@@ -160,6 +160,34 @@ async def test_an_equal_that_is_silent_does_not_hold_a_mail_up(monkeypatch):
         assert len(conforming.mails) == 1
 
 
+async def test_an_equal_that_does_not_say_what_it_offers_is_not_asked_for_every_mail():
+    async with Scripted(greeting=["421 4.3.2 later"]) as closed, Scripted() as plain:
+        known = Known(a=[(5, closed.address), (5, plain.address)])
+        async with connected(exchangers=known) as connector:
+            for _ in range(40):
+                await connector.emit(mail_to("x@a.example"))
+    # It is the first of the two for one half of the mails, but for that.
+    assert 1 < len(closed.sessions) < 40
+
+
+async def test_a_domain_that_fails_says_nothing_about_the_others():
+    async with connected(exchangers=Known(a=[(5, nobody())])) as connector:
+        with pytest.raises(TransientFailure) as raised:
+            await connector.emit(mail_to("x@a.example"))
+    assert raised.value.about_mail
+
+
+async def test_a_lookup_that_takes_too_long_ends_with_the_attempt():
+    class Slow:
+        async def hosts(self, domain, *, own_name):
+            await asyncio.Event().wait()
+
+    async with connected(exchangers=Slow(), deadline_seconds=0.3) as connector:
+        with pytest.raises(TransientFailure) as raised:
+            await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 0.3)
+    assert (str(raised.value.status), raised.value.possibly_stored) == ("4.4.2", False)
+
+
 async def test_a_mail_with_more_domains_than_connections_is_delivered():
     async with Scripted() as server:
         known = Known(**{f"d{number}": [(5, server.address)] for number in range(30)})
