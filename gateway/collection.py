@@ -7,7 +7,15 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-__all__ = ["Collected", "CollectingConnector"]
+__all__ = ["Collected", "CollectingConnector", "SharingSettings"]
+
+
+@runtime_checkable
+class SharingSettings(Protocol):
+    """The settings of a connector that can keep the content of several mails once, and does if `single_instance`."""
+
+    @property
+    def single_instance(self) -> bool: ...
 
 
 class Collected(Struct, frozen=True, kw_only=True):

@@ -1,9 +1,9 @@
 """The keys of a `[[connector]]` table of type `directory`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.connector import ConnectorSettings
 
@@ -27,3 +27,11 @@ class DirectorySettings(ConnectorSettings):
             "on one file system."
         ),
     ] = False
+
+    @model_validator(mode="after")
+    def _content_can_be_shared(self) -> Self:
+        if self.single_instance and self.metadata == "flatten":
+            raise ValueError(
+                'single_instance needs metadata = "preserve": flattened content differs from mail to mail, by the trace'
+            )
+        return self

@@ -135,6 +135,10 @@ class S3Settings(ConnectorSettings):
             raise ValueError('kms_key_id needs sse = "aws:kms"')
         if bool(self.object_lock_mode) != bool(self.object_lock_days):
             raise ValueError("object_lock_mode and object_lock_days belong together: give both, or neither")
+        if self.single_instance and self.metadata == "flatten":
+            raise ValueError(
+                'single_instance needs metadata = "preserve": flattened content differs from mail to mail, by the trace'
+            )
         if self.single_instance and self.layout == "batch":
             raise ValueError('single_instance is for layout = "message": the mails of a batch have their content in it')
         if self.single_instance and self.object_lock_mode:

@@ -1,11 +1,14 @@
-"""The keys of a running gateway, and what signs its receipts."""
+"""The keys of a running gateway, and what makes its receipts and tokens."""
+
+from collections.abc import Collection
 
 from gateway.app.failure import StartError
 from gateway.config import Gateway
 from gateway.keys import KeyRing, KeysError, Purpose, read_keys
+from gateway.maildata import ContentTokens
 from gateway.receipts import Signer
 
-__all__ = ["load_keys", "receipt_signer"]
+__all__ = ["content_tokens", "load_keys", "receipt_signer"]
 
 
 def load_keys(gateway: Gateway) -> KeyRing:
@@ -22,3 +25,11 @@ def receipt_signer(ring: KeyRing) -> Signer | None:
     """What signs with the receipt key in use, None where there is none."""
     key = ring.in_use(Purpose.RECEIPT)
     return Signer(key) if key is not None else None
+
+
+def content_tokens(ring: KeyRing, hostname: str, storages: Collection[str]) -> ContentTokens:
+    """What makes and reads tokens about content in these connectors. Raises KeysError where there is no key for it."""
+    tokens = ContentTokens(ring, issuer=hostname, storages=storages)
+    if not tokens:
+        raise KeysError("`reply_metadata.maildata` needs a key; run `mailsluice keys new maildata`")
+    return tokens

@@ -1,7 +1,8 @@
 """From a `[[listener]]` of the configuration to a listener that accepts mail."""
 
 from gateway import ingress
-from gateway.app.keys import receipt_signer
+from gateway.app.keys import content_tokens, receipt_signer
+from gateway.collection import SharingSettings
 from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
 from gateway.ingress.receipt_codes import receipt_names
@@ -11,6 +12,7 @@ from gateway.smtp import Limits as SessionLimits
 from gateway.smtp.dialect import DIALECTS
 from gateway.smtp.extension import Policy
 from gateway.smtp.extensions import extension_table
+from gateway.smtp.extensions.xreplymeta import MAILDATA
 
 __all__ = ["listen", "listener_settings"]
 
@@ -33,8 +35,13 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
     types = (connector.type for connector in config.connectors.values())
     coordinates = {each.name: each.coordinates for each in types}
     signer = receipt_signer(keys)
+    asked = listener.reply_metadata
+    contents = content_tokens(keys, gateway.hostname, _shared(config)) if asked.maildata else None
     # One line for each family of response codes.
-    families = ((receipt_names(coordinates, signed=signer is not None), listener.reply_metadata.receipts),)
+    families = (
+        (receipt_names(coordinates, signed=signer is not None), asked.receipts),
+        ((MAILDATA,), asked.maildata),
+    )
     reply_codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
     policy = Policy(
         message_octets=listener.max_message_bytes,
@@ -61,11 +68,17 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         reply_codes=reply_codes,
         coordinates=coordinates,
         signer=signer,
+        contents=contents,
         max_connections=limits.max_connections,
         max_connections_per_client=limits.max_connections_per_client,
         idle_seconds=limits.idle_seconds,
         min_octets_per_second=limits.min_octets_per_second,
     )
+
+
+def _shared(config: Config) -> list[str]:
+    settings = (connector.settings for connector in config.connectors.values())
+    return [each.name for each in settings if isinstance(each, SharingSettings) and each.single_instance]
 
 
 def _session_limits(limits: Limits, max_message_bytes: int) -> SessionLimits:

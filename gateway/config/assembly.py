@@ -65,6 +65,7 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     found += _unknown_destinations(route_tables, connector_tables)
     found += _both_ways(route_tables)
     found += _idle_bounces(route_tables)
+    found += _idle_tokens(listener_tables, connector_tables, general)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
         return tuple(found)
@@ -214,6 +215,19 @@ def _idle_bounces(routes: list[Table]) -> Iterator[Fault]:
                 ("route", index, "bounce_via"),
                 'is for accept = "spooled", and clients of this route get every refusal themselves; leave it out',
             )
+
+
+def _idle_tokens(listeners: list[Table], connectors: list[Table], general: object) -> Iterator[Fault]:
+    has_keys = isinstance(general, dict) and "keys" in general
+    shares = any(table.get("single_instance") is True for table in connectors)
+    for index, table in enumerate(listeners):
+        asked = table.get("reply_metadata")
+        if isinstance(asked, dict) and asked.get("maildata"):
+            path = ("listener", index, "reply_metadata", "maildata")
+            if not has_keys:
+                yield Fault(path, "needs a key; set `keys` in [gateway], and run `mailsluice keys new maildata`")
+            if not shares:
+                yield Fault(path, "is about content that is stored once; no connector has single_instance = true")
 
 
 def _unusable_references(connectors: list[ConfiguredConnector | None], tables: list[Table]) -> Iterator[Fault]:

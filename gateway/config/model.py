@@ -209,6 +209,13 @@ class ReplyMetadata(Section):
         Networks,
         Field(description="Clients that may learn where their mail lies: topics, partitions, keys, paths, versions."),
     ] = ()
+    maildata: Annotated[
+        Networks,
+        Field(
+            description="Clients that get tokens about stored content, and may show those of other gateways. That "
+            "needs a connector with `single_instance`, and a `maildata` key in `gateway.keys`."
+        ),
+    ] = ()
 
 
 class Listener(Section):

@@ -4,7 +4,8 @@ The lines have what an operator searches for, in fields. A recipient list is cut
 in them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
@@ -36,9 +37,17 @@ _MAXIMUM_RECIPIENTS = 20
 
 
 def mail_answered(
-    transaction: Transaction, outcomes: Sequence[RecipientOutcome], replies: Sequence[Reply], *, seconds: float
+    transaction: Transaction,
+    outcomes: Sequence[RecipientOutcome],
+    replies: Sequence[Reply],
+    *,
+    seconds: float,
+    hints: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """The canonical line: who, to whom, what was answered, where it lies, and why it does not where it does not."""
+    """The canonical line: who, to whom, what was answered, where it lies, and why it does not where it does not.
+
+    `hints` counts what the client's tokens about stored content came to.
+    """
     receipts = {receipt.connector: receipt.location for outcome in outcomes for receipt in outcome.receipts}
     failures: dict[str, list[Failure]] = {}
     for outcome in outcomes:
@@ -55,6 +64,7 @@ def mail_answered(
         receipts=receipts,
         failures={name: in_brief(some) for name, some in failures.items()},
         seconds=round(seconds, 6),
+        **({"content_tokens": dict(hints)} if hints else {}),
     )
 
 

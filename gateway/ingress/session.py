@@ -42,6 +42,7 @@ from gateway.smtp import (
     TransactionAborted,
     Waiting,
 )
+from gateway.smtp.extensions.xreplymeta import MAILDATA
 
 __all__ = ["Session"]
 
@@ -341,6 +342,7 @@ class Session(asyncio.Protocol):
                 extensions=message.extensions,
                 coordinates=self._settings.coordinates,
                 signer=self._settings.signer if RECEIPT in self._connection.transaction.reply_codes else None,
+                contents=self._settings.contents if MAILDATA in self._connection.transaction.reply_codes else None,
             )
         except asyncio.CancelledError:
             records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)

@@ -32,7 +32,9 @@ from gateway.envelope.headers import MAXIMUM_HOPS, MAXIMUM_OCTETS, count_receive
 from gateway.envelope.metadata import read_metadata, with_own_trace
 from gateway.envelope.trace import received_field
 from gateway.ingress.content_builder import ContentBuilder
+from gateway.ingress.content_tokens import Hint, hint_of
 from gateway.smtp import MailReceived, RecipientReceived
+from gateway.smtp.extensions.xreplymeta import MAILDATA_PARAMETERS
 from gateway.status import ROUTING_LOOP
 from gateway.threads import in_thread
 
@@ -64,12 +66,18 @@ class Transaction:
         self.recipients: list[Recipient] = []
         self.routes: list[Route] = []
         self.content = ContentBuilder(spool)
+        self.hints: list[Hint] = []
         self._containers: list[tuple[int, bytes]] = []
         self._chunks: list[int] = []
 
     def add_recipient(self, recipient: RecipientReceived, route: Route) -> None:
         """An accepted RCPT and the route its mail takes."""
-        self.recipients.append(Recipient(address=recipient.address, parameters=_parameters(recipient.parameters)))
+        parameters = recipient.parameters
+        if parameters and (hint := hint_of(parameters, recipient.address.domain)) is not None:
+            self.hints.append(hint)
+            # Between this client and this gateway, and no part of what is kept and handed on.
+            parameters = tuple(each for each in parameters if each[0] not in MAILDATA_PARAMETERS)
+        self.recipients.append(Recipient(address=recipient.address, parameters=_parameters(parameters)))
         self.routes.append(route)
 
     def add_container(self, type_: int, data: bytes) -> None:

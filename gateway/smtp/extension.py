@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from gateway.smtp.events import MailReceived
+from gateway.smtp.events import MailReceived, RecipientReceived
 from gateway.smtp.refusals import NOT_AVAILABLE
 from gateway.smtp.reply import Reply
 
@@ -92,6 +92,9 @@ class Extension:
     def accept_mail(self, connection: "ServerConnection", mail: MailReceived) -> None:
         """Take from an accepted MAIL what holds for its transaction."""
 
+    def refuse_rcpt(self, connection: "ServerConnection", recipient: RecipientReceived) -> Reply | None:
+        """Why a RCPT that is in order otherwise is refused."""
+
     def refuse_data(self, connection: "ServerConnection") -> Reply | None:
         """Why a DATA that is in sequence is refused."""
 
@@ -124,6 +127,7 @@ class ExtensionTable:
         self.refuse_verb = [e.refuse_verb for e in self.enabled if type(e).refuse_verb is not Extension.refuse_verb]
         self.refuse_mail = [e.refuse_mail for e in self.enabled if type(e).refuse_mail is not Extension.refuse_mail]
         self.accept_mail = [e.accept_mail for e in self.enabled if type(e).accept_mail is not Extension.accept_mail]
+        self.refuse_rcpt = [e.refuse_rcpt for e in self.enabled if type(e).refuse_rcpt is not Extension.refuse_rcpt]
         self.refuse_data = [e.refuse_data for e in self.enabled if type(e).refuse_data is not Extension.refuse_data]
 
     def __contains__(self, keyword: str) -> bool:

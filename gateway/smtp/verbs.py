@@ -142,7 +142,14 @@ def _rcpt(connection: "ServerConnection", argument: bytes) -> None:
         return connection.respond(_UTF8_RCPT)
     except AddressSyntaxError as error:
         return connection.respond(Reply.of(553, "5.1.3", str(error)))
-    return connection.ask(RecipientReceived(address=address, parameters=parameters, extensions=extensions))
+    return _receive(connection, RecipientReceived(address=address, parameters=parameters, extensions=extensions))
+
+
+def _receive(connection: "ServerConnection", recipient: RecipientReceived) -> None:
+    for refuse in connection.extensions.refuse_rcpt:
+        if (refusal := refuse(connection, recipient)) is not None:
+            return connection.respond(refusal)
+    return connection.ask(recipient)
 
 
 def _forward_path(path: bytes, *, utf8: bool) -> Address:

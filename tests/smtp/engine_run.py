@@ -95,6 +95,7 @@ class EngineRun:
                         self.connection.dialect,
                         extensions=event.extensions,
                         coordinates=self._listener.coordinates,
+                        contents=self._listener.contents,
                     )
                     self.connection.answer(*replies)
                 case TransactionAborted():

@@ -19,12 +19,16 @@ from gateway.envelope.flatten import flatten
 from gateway.ingress import Listener, ListenerSettings
 from gateway.ingress.receipt_codes import receipt_names
 from gateway.ingress.settings import OfferedCodes
+from gateway.keys import Key, KeyRing, Purpose
+from gateway.maildata import ContentTokens
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
+from gateway.smtp.extensions.xreplymeta import MAILDATA
 from gateway.status import Status
 from tests.smtp.transcript import Transcript, unescape
 
 HOSTNAME = "mx.example.com"
 COORDINATES = {"recorder": ("place", "number"), "smtp": ("host",)}
+KEY = Key(purpose=Purpose.MAILDATA, id="1", created="2026-11-22T00:00:00.000000Z", secret=bytes(32))
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} \+0000")
 
 
@@ -44,6 +48,7 @@ class Settings:
     before_content: bool = False
     trusted: bool = False
     receipts: bool = False  # response codes for receipts are offered
+    maildata: bool = False  # tokens about stored content are offered, of what the recorder has
     places: tuple[str, ...] = ("store",)  # where the receipts of a mail say that it is, "_" for a blank, "-" for none
     # recipients at example.org go to a destination that takes them; those at other domains have no route
     answers: dict[str, str] = field(default_factory=dict)  # recipient -> "451 4.4.1 text" or "550 5.1.1 text"
@@ -139,7 +144,7 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         require_authentication=settings.require_auth,
         authentication_without_tls=settings.auth_in_clear,
         bmtd_before_content=settings.before_content,
-        reply_codes=settings.receipts,
+        reply_codes=settings.receipts or settings.maildata,
     )
     everyone = (ipaddress.ip_network("127.0.0.0/8"),)
     return ListenerSettings(
@@ -152,8 +157,13 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         tls=tls,
         authenticator=authenticator if login else None,
         trusted_networks=everyone if settings.trusted else (),
-        reply_codes=(OfferedCodes(names=receipt_names(COORDINATES), networks=everyone),) if settings.receipts else (),
+        reply_codes=tuple(
+            OfferedCodes(names=names, networks=everyone)
+            for names, is_offered in ((receipt_names(COORDINATES), settings.receipts), ((MAILDATA,), settings.maildata))
+            if is_offered
+        ),
         coordinates=COORDINATES,
+        contents=ContentTokens(KeyRing([KEY]), issuer=HOSTNAME, storages=["recorder"]) if settings.maildata else None,
     )
 
 
