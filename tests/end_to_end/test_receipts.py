@@ -1,5 +1,7 @@
 """Receipts from a gateway as it runs: asked for by `send`, confirmed by `verify`, by the installed commands."""
 
+import pytest
+
 from tests.cli.spools import run
 from tests.end_to_end import tables
 from tests.end_to_end.archives import only
@@ -49,6 +51,24 @@ def test_every_destination_of_a_mail_gives_a_receipt_and_confirms_it(start_gatew
         assert (confirmed.returncode, confirmed.stderr) == (0, "")
         assert "held by    archive\n" in confirmed.stdout
         assert "receipt    [HTTP 200] cannot be checked: " in confirmed.stdout
+
+
+@pytest.mark.parametrize("layout", ["message", "batch"])
+def test_a_mail_in_a_bucket_is_found_again_by_its_receipt(start_gateway, s3_server, layout):
+    keys = (f'layout = "{layout}"', 'prefix = "in/{recipient_domain}/"')
+    connector = tables.s3(s3_server, s3_server.create_bucket(), *keys)
+    gateway = start_gateway(connector + tables.route("objects"), listeners=listeners("127.0.0.0/8"))
+    outcome = send(gateway, "smtp", "--receipts")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    ((_, id_), (_, receipt)) = table(outcome.stdout)
+    command = ("verify", "--receipt", f"{id_} {receipt}", "--config", "mailsluice.toml", "--file")
+    confirmed = run(*command, "letter.eml", folder=gateway.folder)
+    assert (confirmed.returncode, confirmed.stderr) == (0, "")
+    assert "held by    objects\n" in confirmed.stdout
+    (gateway.folder / "another.eml").write_text(f"{LETTER}more\n")
+    refused = run(*command, "another.eml", folder=gateway.folder)
+    assert refused.returncode == 1
+    assert "it is of another mail than the file" in refused.stderr
 
 
 def test_a_receipt_is_not_confirmed_when_the_mail_is_gone(start_gateway):
