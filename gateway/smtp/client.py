@@ -15,6 +15,7 @@ Each of these things is an exchange, one generator: it writes commands and is re
 """
 
 import base64
+import re
 from collections import deque
 from collections.abc import Generator
 
@@ -26,11 +27,14 @@ from gateway.smtp.content_writers import ContentWriter
 from gateway.smtp.dialect import Dialect
 from gateway.smtp.extensions.xreplymeta import XReplyMeta, enabled_codes
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingMail
+from gateway.smtp.referral import read_dovecot_referral, with_referral_checked
 from gateway.smtp.reply import Reply, ReplySyntaxError, read_reply
 
 __all__ = ["ClientConnection"]
 
 _BLOCK = 256 * 1024
+
+_RCPT = re.compile(r'RCPT TO:<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>')
 
 _Exchange = Generator[None, Reply, Conclusion]
 
@@ -38,10 +42,13 @@ _Exchange = Generator[None, Reply, Conclusion]
 class ClientConnection:
     """One session. `capabilities` are what the server offers in its present hello, nothing before it."""
 
-    def __init__(self, dialect: Dialect, *, hello_name: str, trusted: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, *, hello_name: str, trusted: bool = False, dovecot_referrals: bool = False
+    ) -> None:
         """`hello_name` is this host's domain name or address literal. Raises LocalProtocolError when it is neither.
 
         Of a `trusted` server the response codes are read that a mail asks for by XREPLYMETA; of others they are text.
+        With `dovecot_referrals` it may refer recipients in Dovecot's form too, which needs no asking.
         """
         try:
             grammar.hello_name(hello_name.encode("ascii"))
@@ -51,6 +58,7 @@ class ClientConnection:
         self.capabilities: Capabilities = {}
         self._hello_name = hello_name
         self._trusted = trusted
+        self._dovecot_referrals = trusted and dovecot_referrals
         self._codes: frozenset[str] = frozenset()
         self._received = b""
         self._events: deque[ClientEvent] = deque()
@@ -236,14 +244,21 @@ class ClientConnection:
             # A server that shuts down, or one that answers content before it has it all: there is no way on from here.
             self.end(f"the server said, without being asked: {reply}")
             return
-        if self._codes:
-            reply = reply.with_codes_read(self._codes)
         command = self._unanswered.popleft()
+        reply = self._with_codes(reply, command)
         self._events.append(ReplyReceived(command, reply))
         if reply.is_positive and reply.code // 100 != command.expected:
             self.end(f"the server's answer to {command} makes no sense: {reply}")
         else:
             self._resume(self._exchange, reply)
+
+    def _with_codes(self, reply: Reply, command: SentCommand) -> Reply:
+        recipient = _RCPT.match(command.text)
+        if self._codes:
+            reply = with_referral_checked(reply.with_codes_read(self._codes), answers_rcpt=recipient is not None)
+        if self._dovecot_referrals and recipient is not None and not reply.codes:
+            reply = read_dovecot_referral(reply, recipient=recipient[1], dialect=self.dialect)
+        return reply
 
     def _resume(self, exchange: _Exchange, reply: Reply) -> None:
         try:
