@@ -30,13 +30,18 @@ there is no such order. One key for all mail would make one queue of it, which w
 
 An acknowledgement is worth what the topic's replication is: use three replicas and `min.insync.replicas=2`. The user
 needs the rights to describe and write the topics.
+
+`mailsluice replay --kafka` reads records of every one of these forms again, by offsets, by time or by key, and content
+that a claim check holds from the connector that holds it; for that the user needs the right to read the topic. Avro is
+read by the schema of this version, whatever id frames it. A record that was written with `metadata = "flatten"`, that
+another program wrote or that has no value is refused with a sentence. No consumer group is used.
 """
 
 from collections.abc import Mapping
 
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.verification import spot
-from gateway.connector import Connector, ConnectorType
+from gateway.connector import Connector, ConnectorType, Source
 
 __all__ = ["CONNECTOR", "KafkaSettings"]
 
@@ -48,6 +53,12 @@ def _build(settings: KafkaSettings, connectors: Mapping[str, Connector]) -> Conn
     return KafkaConnector(settings, connectors[settings.claim_check] if settings.claim_check else None)
 
 
+def _source(settings: KafkaSettings) -> Source:
+    from connectors.kafka.reading import KafkaSource  # noqa: PLC0415  # as above
+
+    return KafkaSource(settings)
+
+
 CONNECTOR = ConnectorType(
     name="kafka",
     summary="Sends every mail as a record to an Apache Kafka topic.",
@@ -55,6 +66,7 @@ CONNECTOR = ConnectorType(
     settings=KafkaSettings,
     build=_build,
     max_in_flight=1000,
+    source=_source,
     coordinates=("topic", "partition", "offset"),
     spot=spot,
 )

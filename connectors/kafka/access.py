@@ -18,7 +18,7 @@ from connectors.kafka.settings import KafkaSettings
 from gateway.connector import DeliveryFailure
 from gateway.status import MISCONFIGURED
 
-__all__ = ["connect"]
+__all__ = ["connect", "options_of"]
 
 # A login over TLS is some ten round trips, the start of a producer two or three of them.
 _PROBE_SECONDS = 5.0
@@ -30,7 +30,7 @@ _BATCH_BYTES = 1024 * 1024
 
 async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
     """A session through the first of `bootstrap_servers` that lets us in. Raises TransientFailure."""
-    access = _access(settings, credentials)
+    access = options_of(settings, credentials)
     server = await _first_that_answers(settings.bootstrap_servers, access)
     producer = IdempotentProducer(
         bootstrap_servers=server,
@@ -54,7 +54,8 @@ async def connect(settings: KafkaSettings, credentials: Credentials) -> Session:
     return Session(producer)
 
 
-def _access(settings: KafkaSettings, credentials: Credentials) -> dict[str, Any]:
+def options_of(settings: KafkaSettings, credentials: Credentials) -> dict[str, Any]:
+    """How any client of aiokafka is let in: the options that producers, consumers and connections have in common."""
     sasl = settings.sasl_mechanism != "none"
     protocol = ("SASL_SSL" if sasl else "SSL") if settings.tls else ("SASL_PLAINTEXT" if sasl else "PLAINTEXT")
     access = {
