@@ -1,5 +1,6 @@
 """`mailsluice serve` in a process of its own, as an operator runs it."""
 
+import fcntl
 import os
 import re
 import signal
@@ -111,6 +112,11 @@ class GatewayProcess:
             if text in line:
                 return lines
         raise AssertionError(f"the gateway ended without a line that has {text!r}:\n{''.join(self.output)}")
+
+    def narrow_output(self) -> None:
+        """Have what it says go through one page of memory: longer writes go in pieces, and wait in between."""
+        assert self._process.stderr is not None
+        fcntl.fcntl(self._process.stderr, fcntl.F_SETPIPE_SZ, 4096)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

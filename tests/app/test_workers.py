@@ -286,6 +286,43 @@ def test_a_worker_that_comes_back_has_the_configuration_of_the_others(gateway, p
         send(gateway.address("mx"), recipient="b@example.com")
 
 
+WAITS = """
+import asyncio, os, pathlib, sample_connectors
+async def open(self):
+    with pathlib.Path("openings").open("a") as openings:
+        print(os.getpid(), file=openings)
+    while pathlib.Path("shut").exists():
+        await asyncio.sleep(0.01)
+sample_connectors.Sample.open = open
+"""
+
+
+def test_a_worker_that_comes_back_in_the_middle_of_a_reload_takes_the_new_configuration_too(tmp_path):
+    def openings():
+        return len((tmp_path / "openings").read_text().splitlines())
+
+    def is_taken_by_all():
+        try:
+            for _ in range(CONNECTIONS):
+                send(gateway.address("mx"), recipient="b@example.com")
+        except smtplib.SMTPRecipientsRefused:
+            return False
+        return True
+
+    sample = CONFIGURATION.replace('"directory"\npath = "mail"', '"sample"')
+    path = write(tmp_path, sample)
+    with GatewayProcess("--config", path, folder=tmp_path, prelude=WAITS) as gateway:
+        (tmp_path / "shut").touch()
+        os.kill(processes(gateway)[0], signal.SIGKILL)
+        wait_until(lambda: openings() == 3)
+        path.write_text(sample.replace("example.org", "example.com"))
+        gateway.signal(signal.SIGHUP)
+        # The other one has begun to reload.
+        wait_until(lambda: openings() == 4)
+        (tmp_path / "shut").unlink()
+        wait_until(is_taken_by_all)
+
+
 def test_fewer_workers_deliver_what_the_others_have_left(tmp_path):
     path = write(tmp_path, UNREACHABLE.replace("workers = 2", "workers = 3"))
     with GatewayProcess("--config", path, folder=tmp_path) as gateway:
@@ -364,6 +401,7 @@ def test_what_a_connector_needs_from_the_operator_is_said_once(tmp_path):
 
 
 def test_long_lines_of_several_workers_are_whole(gateway):
+    gateway.narrow_output()
     recipients = [f"{'x' * 60}{number}@example.org" for number in range(90)]
     clients = [smtplib.SMTP(*gateway.address("mx"), timeout=SECONDS) for _ in range(20)]
     for _ in range(10):
