@@ -21,19 +21,20 @@ class Scripted:
     "" is the greeting, "." the end of the content: over LMTP it is asked for every recipient that was accepted.
     """
 
-    def __init__(self, *, offers=HELLO, lmtp=False, host="127.0.0.1", tls=None, **script):
+    def __init__(self, *, offers=HELLO, lmtp=False, host="127.0.0.1", port=0, **script):
         self._offers = offers
-        self._host = host
+        self._where = (host, port)
         self._lmtp = lmtp
-        self._tls = tls
         self._script = {"greeting": "", "end": "."}
         self._replies = {self._script.get(verb, verb): list(replies) for verb, replies in script.items()}
         self.sessions = []
         self._open = 0
         self.most_at_once = 0
+        # Whether a mail has come whole.
+        self.taking = asyncio.Event()
 
     async def __aenter__(self):
-        self._serving = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
+        self._serving = await asyncio.start_server(self._serve, *self._where)
         self.address = self._serving.sockets[0].getsockname()[:2]
         return self
 
@@ -47,6 +48,10 @@ class Scripted:
     def mails(self):
         """(MAIL line, RCPT lines, content) of every mail that was taken, in order."""
         return [mail for session in self.sessions for mail in session.taken]
+
+    def mend(self):
+        """Answer all in good order from now on."""
+        self._replies.clear()
 
     def reply(self, verb):
         replies = self._replies.get(verb)
@@ -142,6 +147,7 @@ class Session:
             self._end(lmtp=lmtp)
 
     def _end(self, *, lmtp):
+        self._server.taking.set()
         replies = [self._say(".") for _ in (self._recipients if lmtp else [None])]
         if any(each.startswith("2") for each in replies):
             self.taken.append((self._mail, self._recipients, self._content))

@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from connectors.smtp.attempt import Host
+from connectors.smtp.exchangers import DnsExchangers
 from gateway.address import parse_path
 from gateway.connector import PermanentFailure, TransientFailure
 from gateway.envelope import Mail, Recipient
@@ -13,6 +14,7 @@ from gateway.sockets import TcpBind
 from gateway.status import Status
 from gateway.testing import plain_mail
 from tests.connectors.smtp.connectors import connected
+from tests.connectors.smtp.names import Names
 from tests.connectors.smtp.scripted import HELLO, Scripted
 from tests.servers.ports import free_port
 
@@ -186,6 +188,30 @@ async def test_a_lookup_that_takes_too_long_ends_with_the_attempt():
         with pytest.raises(TransientFailure) as raised:
             await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 0.3)
     assert (str(raised.value.status), raised.value.possibly_stored) == ("4.4.2", False)
+
+
+async def test_the_dns_says_where_and_in_which_order():
+    """The whole way, with a DNS server on loopback and a mail server at each of two loopback addresses."""
+    port = free_port()
+    zone = {
+        ("a.example", "MX"): ["10 one.a.example.", "20 two.a.example."],
+        ("one.a.example", "A"): ["127.0.0.2"],
+        ("two.a.example", "A"): ["127.0.0.3"],
+        ("none.example", "MX"): ["0 ."],
+    }
+    async with (
+        Names(zone) as names,
+        Scripted(host="127.0.0.2", port=port, MAIL=["250 ok", "421 4.3.2 shutting down"]) as one,
+        Scripted(host="127.0.0.3", port=port) as two,
+        connected(exchangers=DnsExchangers(port=port, nameservers=[names.address]), port=port) as connector,
+    ):
+        receipts = [await connector.emit(mail_to("x@a.example", "y@none.example")) for _ in range(2)]
+        assert (len(one.mails), len(two.mails)) == (1, 1)
+    assert [(each.location["host"], each.location["address"]) for each in receipts] == [
+        ("one.a.example", "127.0.0.2"),
+        ("two.a.example", "127.0.0.3"),
+    ]
+    assert {str(each.refused[0].failure.status) for each in receipts} == {"5.1.10"}
 
 
 async def test_a_mail_with_more_domains_than_connections_is_delivered():
