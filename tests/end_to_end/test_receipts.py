@@ -71,6 +71,22 @@ def test_a_mail_in_a_bucket_is_found_again_by_its_receipt(start_gateway, s3_serv
     assert "it is of another mail than the file" in refused.stderr
 
 
+def test_a_record_is_found_again_by_its_receipt(start_gateway, kafka, topic):
+    gateway = start_gateway(tables.kafka(kafka, topic) + tables.route("events"), listeners=listeners("127.0.0.0/8"))
+    for offset in range(2):
+        outcome = send(gateway, "lmtp", "--receipts")
+        assert (outcome.returncode, outcome.stderr) == (0, "")
+        ((_, id_), (_, receipt)) = table(outcome.stdout)
+        assert receipt == f"[KAFKA {topic} 0 {offset}]"
+        command = ("verify", "--config", "mailsluice.toml", "--file", "letter.eml", "--receipt")
+        confirmed = run(*command, f"{id_} {receipt}", folder=gateway.folder)
+        assert (confirmed.returncode, confirmed.stderr) == (0, "")
+        assert f"mail       {id_.removeprefix('[ID ').removesuffix(']')}, received" in confirmed.stdout
+    refused = run(*command, f"[KAFKA {topic} 0 2]", folder=gateway.folder)
+    assert refused.returncode == 1
+    assert "is not confirmed" in refused.stderr
+
+
 def test_a_receipt_is_not_confirmed_when_the_mail_is_gone(start_gateway):
     gateway = start_gateway(tables.directory() + tables.route("archive"), listeners=listeners("127.0.0.0/8"))
     (_, (_, receipt)) = table(send(gateway, "lmtp", "--receipts").stdout)
