@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gateway.address import Address, AddressSyntaxError, parse_path
 from gateway.delivery.destination import Destination
 from gateway.delivery.engine import Engine
+from gateway.smtp.referral import Referral
 
 __all__ = ["PatternError", "Route", "Routes", "covering", "parse_pattern"]
 
@@ -30,15 +31,20 @@ class Route:
 
     With an `engine` it is accepted into the spool, and the engine delivers it; otherwise it is accepted when it is
     delivered. `bounce_via` is the name of the destination that takes notifications to originators, "" for none.
+
+    With a `referral` those clients that may be referred, and can, get that instead; with `dovecot_form` also peers that
+    know Dovecot's. It needs no destinations then: mail from other clients is put off.
     """
 
     recipients: tuple[str, ...]
     destinations: tuple[Destination, ...]
     engine: Engine | None = None
     bounce_via: str = ""
+    referral: Referral | None = None
+    dovecot_form: bool = False
 
     def __post_init__(self) -> None:
-        if not self.destinations:
+        if not self.destinations and self.referral is None:
             raise ValueError("a route without destinations would accept mail and lose it")
 
 

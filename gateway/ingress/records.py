@@ -26,6 +26,7 @@ __all__ = [
     "mail_cut_off",
     "mail_not_admitted",
     "mail_refused",
+    "recipient_referred",
     "recipient_refused",
     "session_broken",
     "storage_failed",
@@ -90,6 +91,16 @@ def recipient_refused(transaction: Transaction, address: Address) -> None:
         **_whose(transaction),
         recipient=address.raw,
         cause="no route matches",
+    )
+
+
+def recipient_referred(transaction: Transaction, address: Address, reply: Reply) -> None:
+    """A recipient's mail is taken elsewhere: the client was told where, or to come again where it cannot be told."""
+    _log.info(
+        "recipient referred" if reply.codes else "recipient put off",
+        **_whose(transaction),
+        recipient=address.raw,
+        reply=" ".join(map(str, (reply, *reply.codes))),
     )
 
 

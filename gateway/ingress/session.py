@@ -23,6 +23,7 @@ from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
 from gateway.ingress.receipt_codes import RECEIPT
+from gateway.ingress.referring import answer_instead
 from gateway.ingress.settings import ListenerSettings, codes_for, is_in
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
@@ -265,6 +266,8 @@ class Session(asyncio.Protocol):
         if route is None:
             records.recipient_refused(self._open_transaction, recipient.address)
             self._connection.answer(NO_SUCH_RECIPIENT)
+        elif (reply := answer_instead(self._open_transaction, route, recipient.address, self._connection)) is not None:
+            self._connection.answer(reply)
         else:
             self._open_transaction.add_recipient(recipient, route)
             self._connection.answer(RECIPIENT_OK)

@@ -97,7 +97,7 @@ def parse_referral(text: str) -> Referral:
 
 def is_referral(reply: Reply) -> bool:
     """Whether the reply to a RCPT refers its client, in either form."""
-    return any(code.name == REFERRAL for code in reply.codes)
+    return bool(reply.codes) and any(code.name == REFERRAL for code in reply.codes)
 
 
 def referral_in(reply: Reply) -> Referral | None:

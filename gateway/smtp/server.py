@@ -29,6 +29,7 @@ from gateway.smtp.events import (
 )
 from gateway.smtp.extension import ExtensionTable
 from gateway.smtp.limits import Limits
+from gateway.smtp.referral import is_referral
 from gateway.smtp.refusals import NOT_AVAILABLE, TOO_BIG
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State, StateMachine
@@ -150,11 +151,7 @@ class ServerConnection:
             if reply.is_positive:
                 self.authenticated_as = question.login.decode("utf-8", "backslashreplace")
             self.step(Cause.AUTH_ENDED)
-        if 400 <= reply.code < 500 and isinstance(question, MailReceived | RecipientReceived):
-            # "Not now" is no fault of the client's, yet one that asks without end is not heard without end.
-            self.respond_to_junk(reply)
-        else:
-            self.respond(reply)
+        self._respond_to(question, reply)
 
     def fail_transaction(self, failure: Reply) -> None:
         """The owner cannot take the rest of this transaction (a full disk): it is read to its end and refused.
@@ -332,6 +329,17 @@ class ServerConnection:
                 self.respond(refusal)
                 return
         act(self, argument)
+
+    def _respond_to(self, question: Event, reply: Reply) -> None:
+        if is_referral(reply):
+            # What the client can use, and no error of its; how many one transaction has is bounded.
+            self.transaction.referred += 1
+            self._write(reply)
+        elif 400 <= reply.code < 500 and isinstance(question, MailReceived | RecipientReceived):
+            # "Not now" is no fault of the client's, yet one that asks without end is not heard without end.
+            self.respond_to_junk(reply)
+        else:
+            self.respond(reply)
 
     def _write(self, reply: Reply) -> None:
         self._output.append(reply.encode(enhanced=self._enhanced, structured=self.transaction.reply_codes))

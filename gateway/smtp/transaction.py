@@ -15,7 +15,8 @@ class Transaction:
     """`failure` is why the transaction cannot complete any more; `failure_told` whether the client has read it.
 
     `content_octets` and `metadata_octets` are what the client has sent so far, `recipients` the accepted ones,
-    `recipients_tried` whether there was any RCPT at all, `reply_codes` the response codes that the client asked for.
+    `referred` those that were referred elsewhere, `recipients_tried` whether there was any RCPT at all, `reply_codes`
+    the response codes that the client asked for.
     """
 
     __slots__ = (
@@ -30,12 +31,14 @@ class Transaction:
         "metadata_octets",
         "recipients",
         "recipients_tried",
+        "referred",
         "reply_codes",
     )
 
     def __init__(self) -> None:
         self.mail: MailReceived | None = None
         self.recipients = 0
+        self.referred = 0
         self.recipients_tried = False
         self.content_octets = 0
         self.metadata_octets = 0

@@ -127,7 +127,7 @@ def _rcpt(connection: "ServerConnection", argument: bytes) -> None:
             return connection.respond(_AFTER_CONTENT)
     transaction = connection.transaction
     transaction.recipients_tried = True
-    if transaction.recipients >= connection.limits.recipients:
+    if transaction.recipients + transaction.referred >= connection.limits.recipients:
         return connection.respond(_TOO_MANY_RECIPIENTS)
     try:
         path, octets = grammar.path_argument(argument, b"TO:")
