@@ -49,7 +49,8 @@ def work(
     except BaseException:  # noqa: BLE001  # the top of a process: nothing may come back to where it was forked
         traceback.print_exc()
     finally:
-        with suppress(OSError, ValueError):
+        # A process may be started without standard output.
+        with suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()
         # What the supervisor has put up is not for this process to take down.
         os._exit(status)

@@ -20,12 +20,12 @@ _LOCAL_PART = "x" * 60
 
 
 @contextmanager
-def gateway(folder, *, stderr, command=()):
+def gateway(folder, *, stderr, command=(), workers=1):
     """A gateway's process, and the port at which it takes mail: ready, as far as can be told without its log."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (folder / "mailsluice.toml").write_text(
-        f'[[listener]]\nname = "mx"\nprotocol = "smtp"\nbind = "127.0.0.1:{port}"\n'
+        f'[gateway]\nworkers = {workers}\n[[listener]]\nname = "mx"\nprotocol = "smtp"\nbind = "127.0.0.1:{port}"\n'
         '[[connector]]\nname = "archive"\ntype = "directory"\npath = "mail"\n'
         '[[route]]\nrecipients = ["*"]\nconnectors = ["archive"]\n'
     )
@@ -69,19 +69,21 @@ def assert_it_took_them_and_ends(process, folder, *, mails):
     assert time.monotonic() - started < 10
 
 
-def test_a_full_pipe_holds_up_no_mail_and_no_session(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_pipe_holds_up_no_mail_and_no_session(tmp_path, workers):
     reader, writer = os.pipe()
-    with gateway(tmp_path, stderr=writer) as (process, port):
+    with gateway(tmp_path, stderr=writer, workers=workers) as (process, port):
         assert send(port, mails=_MAILS) < 5
         assert_it_took_them_and_ends(process, tmp_path, mails=_MAILS)
     os.close(reader)
     os.close(writer)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "0<&- 1>&- 2>&-"])
-def test_a_log_that_cannot_be_written_holds_up_no_mail(tmp_path, stderr):
+def test_a_log_that_cannot_be_written_holds_up_no_mail(tmp_path, stderr, workers):
     shell = ("sh", "-c", f'exec "$@" {stderr}', "sh")
-    with gateway(tmp_path, stderr=None, command=shell) as (process, port):
+    with gateway(tmp_path, stderr=None, command=shell, workers=workers) as (process, port):
         send(port, mails=3)
         assert_it_took_them_and_ends(process, tmp_path, mails=3)
 

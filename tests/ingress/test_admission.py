@@ -108,6 +108,16 @@ def test_mails_under_way_have_the_space_that_they_declared(tmp_path, disk):
     assert reply_to(admission, disk) == ""
 
 
+def test_processes_that_take_mail_beside_each_other_have_equal_shares_of_the_space_above_the_floor(tmp_path, disk):
+    admission = Admission(tmp_path, largest_message=10 * MEBIBYTE, min_free_percent=10, sharers=2)
+    disk.free = 140
+    rooms = [admission.admit(10 * MEBIBYTE) for _ in range(3)]
+    assert all(isinstance(room, Room) for room in rooms)
+    assert reply_to(admission, disk) == FULL
+    rooms[0].release()
+    assert reply_to(admission, disk) == ""
+
+
 def test_mails_under_way_that_declared_nothing_have_the_space_of_what_has_come(tmp_path, disk):
     admission = admitting(tmp_path)
     disk.free = 120
