@@ -32,11 +32,6 @@ class Handover:
     notifies: bool
     answered: bool
 
-    @property
-    def may_go_elsewhere(self) -> bool:
-        """Whether another server may be tried now: nothing was accepted, and nothing refused for good."""
-        return all(isinstance(each, TransientFailure) and not each.possibly_stored for each in self.verdicts)
-
 
 def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bool) -> Verdict:
     """What the outcome means. `heard` are the replies that came from the server; any other was made up here."""
