@@ -57,6 +57,8 @@ async def bring_up(config: Config, engine: Engine) -> Generation:
                 destinations=tuple(destinations[name] for name in route.connectors),
                 engine=engine if route.accept == "spooled" else None,
                 bounce_via=_bounces(route.bounce_via) if route.bounce_via is not None else "",
+                referral=route.refer,
+                dovecot_form=route.refer_style == "dovecot",
             )
             for route in config.routes
         ),

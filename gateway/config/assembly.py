@@ -65,6 +65,7 @@ def assemble(document: Table) -> Config | tuple[Fault, ...]:
     found += _unknown_destinations(route_tables, connector_tables)
     found += _both_ways(route_tables)
     found += _idle_bounces(route_tables)
+    found += _leading_nowhere(route_tables, listener_tables)
     found += _idle_tokens(listener_tables, connector_tables, general)
     found += _unusable_references(connectors, connector_tables)
     if found or gateway is None:
@@ -217,6 +218,21 @@ def _idle_bounces(routes: list[Table]) -> Iterator[Fault]:
             )
 
 
+def _leading_nowhere(routes: list[Table], listeners: list[Table]) -> Iterator[Fault]:
+    asked = (table.get("reply_metadata") for table in listeners)
+    refers = any(isinstance(each, dict) and each.get("referral") for each in asked)
+    for index, table in enumerate(routes):
+        if "refer" not in table and "connectors" not in table:
+            text = "is missing; name connectors that get the mail, or set refer to the server that takes it"
+            yield Fault(("route", index, "connectors"), text)
+        if "refer" in table and not refers:
+            text = "is for clients that may be referred; name their networks in reply_metadata.referral of a listener"
+            yield Fault(("route", index, "refer"), text)
+            refers = True  # to say it once is enough
+        if "refer_style" in table and "refer" not in table:
+            yield Fault(("route", index, "refer_style"), "is for routes with refer; leave it out")
+
+
 def _idle_tokens(listeners: list[Table], connectors: list[Table], general: object) -> Iterator[Fault]:
     has_keys = isinstance(general, dict) and "keys" in general
     shares = any(table.get("single_instance") is True for table in connectors)
@@ -228,6 +244,12 @@ def _idle_tokens(listeners: list[Table], connectors: list[Table], general: objec
                 yield Fault(path, "needs a key; set `keys` in [gateway], and run `mailsluice keys new maildata`")
             if not shares:
                 yield Fault(path, "is about content that is stored once; no connector has single_instance = true")
+        if isinstance(asked, dict) and asked.get("stoken"):
+            path = ("listener", index, "reply_metadata", "stoken")
+            if not has_keys:
+                yield Fault(path, "needs a key; set `keys` in [gateway], and run `mailsluice keys new stoken`")
+            if table.get("protocol") != "lmtp" or "tls" not in table or "authentication" not in table:
+                yield Fault(path, 'is for submission by LMTP; it needs protocol = "lmtp", and the tables tls and authentication')
 
 
 def _unusable_references(connectors: list[ConfiguredConnector | None], tables: list[Table]) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ from gateway.config.values import (
     PasswordPath,
     ReadableFile,
     RecipientPattern,
+    ReferralUrl,
     TcpBind,
 )
 
@@ -216,6 +217,20 @@ class ReplyMetadata(Section):
             "needs a connector with `single_instance`, and a `maildata` key in `gateway.keys`."
         ),
     ] = ()
+    stoken: Annotated[
+        Networks,
+        Field(
+            description="Clients that may submit by token (STOKEN). That needs LMTP, TLS, authentication, and a `stoken` "
+            "key in `gateway.keys`."
+        ),
+    ] = ()
+    referral: Annotated[
+        Networks,
+        Field(
+            description="Clients that may be referred to other servers, by routes with `refer`. They learn whom there "
+            "is, and where."
+        ),
+    ] = ()
 
 
 class Listener(Section):
@@ -300,9 +315,10 @@ class Route(Section):
         tuple[str, ...],
         Field(
             min_length=1,
-            description="Names of connectors; each gets the mail. A connector is in routes of one `accept` only.",
+            description="Names of connectors; each gets the mail. A connector is in routes of one `accept` only. A "
+            "route with `refer` may do without.",
         ),
-    ]
+    ] = ()
     accept: Annotated[
         Literal["delivered", "spooled"],
         Field(
@@ -317,6 +333,22 @@ class Route(Section):
             "spooled mail: what could not be delivered, and what was, where they asked. Without it there are none."
         ),
     ] = None
+    refer: Annotated[
+        ReferralUrl | None,
+        Field(
+            description="The server that takes the mail of these recipients, `smtp://host:port/` or "
+            "`lmtp://host:port/`: clients that may be referred (`reply_metadata`) and ask for it are told this. From "
+            "all others the connectors get the mail; without connectors they are answered 451. Nobody should be "
+            "referred on from there."
+        ),
+    ] = None
+    refer_style: Annotated[
+        Literal["structured", "dovecot"],
+        Field(
+            description="`dovecot`: clients that may be referred and have not asked for response codes get Dovecot's "
+            "`550 5.2.900 … Referral`. Anything but a Dovecot proxy takes that for a refusal."
+        ),
+    ] = "structured"
 
     @field_validator("connectors")
     @classmethod

@@ -13,6 +13,7 @@ from gateway.config.sentences import did_you_mean
 from gateway.delivery.routes import parse_pattern
 from gateway.ingress import PasswordFile
 from gateway.smtp.extensions import EXTENSIONS
+from gateway.smtp.referral import Referral, ReferralSyntaxError, parse_referral
 from gateway.sockets import TcpBind, UnixBind
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PasswordPath",
     "ReadableFile",
     "RecipientPattern",
+    "ReferralUrl",
     "TcpBind",
     "UnixBind",
     "parse_bind",
@@ -114,6 +116,14 @@ def _recipient_pattern(text: str) -> str:
     return text
 
 
+def _referral(text: object) -> Referral:
+    try:
+        return parse_referral(text if isinstance(text, str) else "")
+    except ReferralSyntaxError as error:
+        # Without the text: a password that does not belong there would be shown.
+        raise ValueError(f"this is no server to refer to; {error}") from None
+
+
 def _authenticator(text: object) -> Callable[..., Any]:
     module, _, name = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
@@ -158,6 +168,12 @@ Networks = tuple[
 ]
 PasswordPath = Annotated[Path, AfterValidator(_password_file)]
 RecipientPattern = Annotated[str, AfterValidator(_recipient_pattern)]
+ReferralUrl = Annotated[
+    Referral,
+    PlainValidator(_referral),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["lmtp://backend2.example.org:24/", "smtp://[2001:db8::5]:25/"]}),
+]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 Authenticator = Annotated[
     Callable[..., Any],

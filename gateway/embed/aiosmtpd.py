@@ -16,7 +16,7 @@ from aiosmtpd.smtp import Envelope, Session
 from gateway.address import AddressSyntaxError, parse_path
 from gateway.delivery import Routes
 from gateway.envelope import Client, Tls, new_id
-from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK
+from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, NOT_TAKEN_HERE, RECIPIENT_OK, SENDER_OK
 from gateway.ingress.handover import hand_over
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import SMTP, MailReceived, RecipientReceived, Reply
@@ -69,6 +69,8 @@ class MailsluiceHandler:
         route = self._routes.match(forward_path)
         if route is None:
             return _text(NO_SUCH_RECIPIENT)
+        if not route.destinations:
+            return _text(NOT_TAKEN_HERE)
         recipient = RecipientReceived(address=forward_path, parameters=_parameters(rcpt_options))
         self._transactions[envelope].add_recipient(recipient, route)
         envelope.rcpt_tos.append(address)

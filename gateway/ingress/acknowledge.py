@@ -13,11 +13,20 @@ from gateway.delivery import Failure, RecipientOutcome
 from gateway.smtp import Dialect, Reply
 from gateway.status import DELIVERED, LOCAL_ERROR, STORAGE_FULL, Status
 
-__all__ = ["NO_SUCH_RECIPIENT", "RECIPIENT_OK", "SENDER_OK", "acknowledge", "refuse", "storage_failure"]
+__all__ = [
+    "NOT_TAKEN_HERE",
+    "NO_SUCH_RECIPIENT",
+    "RECIPIENT_OK",
+    "SENDER_OK",
+    "acknowledge",
+    "refuse",
+    "storage_failure",
+]
 
 SENDER_OK = Reply.of(250, "2.1.0", "sender ok")
 RECIPIENT_OK = Reply.of(250, "2.1.5", "recipient ok")
 NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no route to this recipient")
+NOT_TAKEN_HERE = Reply.of(451, "4.3.0", "this recipient's mail is not taken here now")
 
 # RFC 5321 §4.2.3 has few codes; these tell more than 451 and 550 would.
 _CODES = {"4.3.1": 452, "4.2.2": 452, "5.3.4": 552, "5.2.2": 552, "5.4.6": 554, "5.6.0": 554}

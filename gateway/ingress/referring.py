@@ -8,13 +8,12 @@ of a response code.
 from gateway.address import Address
 from gateway.delivery import Route
 from gateway.ingress import records
+from gateway.ingress.acknowledge import NOT_TAKEN_HERE
 from gateway.ingress.transaction import Transaction
 from gateway.smtp import Reply, ServerConnection
 from gateway.smtp.referral import REFERRAL, Referral, dovecot_referral_reply, referral_reply
 
 __all__ = ["answer_instead"]
-
-_NOT_HERE = Reply.of(451, "4.3.0", "this recipient's mail is not taken here now")
 
 
 def answer_instead(
@@ -25,7 +24,7 @@ def answer_instead(
         return None
     reply = _referral(route.referral, route, recipient, connection)
     if reply is None and not route.destinations:
-        reply = _NOT_HERE
+        reply = NOT_TAKEN_HERE
     if reply is not None:
         records.recipient_referred(transaction, recipient, reply)
     return reply
