@@ -107,7 +107,7 @@ class Session:
 
     async def talk(self, reader, offers, *, lmtp):
         self._say("")
-        while line := (await reader.readline()).decode().rstrip("\r\n"):
+        while line := (await reader.readline()).decode(errors="replace").rstrip("\r\n"):
             self.heard.append(line)
             verb = line[:4].upper()
             if verb in ("EHLO", "LHLO") and verb not in self._server._replies:
