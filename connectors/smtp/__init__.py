@@ -23,6 +23,11 @@ among equals those that take metadata, otherwise any; the domain's own address w
 one is tried only where the one before could not be reached or put off every recipient. A domain that takes no mail
 (RFC 7505) is refused with 5.1.10.
 
+A server that offers XREPLYMETA with REFERRAL may name another one for a recipient, where `follow_referrals` allows that
+one: the recipient's mail goes there, and from there to the next one, ten times at most. Each server that is asked gets
+the recipient with the same parameters, under the same TLS, and never a password. A circle is refused with 5.4.6; where
+a referral is not allowed, or its server cannot be reached, everything is tried again later.
+
 Connections are kept for the next mail. A password is sent under TLS only, except to this machine.
 """
 

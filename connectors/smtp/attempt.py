@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from msgspec import Struct
@@ -16,8 +16,9 @@ from msgspec import Struct
 from connectors.smtp.pool import Pool
 from gateway.connector import Mail, PermanentFailure, TransientFailure
 from gateway.relay.form import carries_metadata
-from gateway.relay.handover import Handover, Verdict
-from gateway.relay.session import Session
+from gateway.relay.handover import Handover, Referred, Verdict
+from gateway.relay.session import Access, Session
+from gateway.smtp.dialect import SMTP, Dialect
 from gateway.smtp.reply import Reply
 from gateway.sockets import TcpBind, UnixBind
 from gateway.status import DESTINATION_UNRESPONSIVE, Status
@@ -39,6 +40,7 @@ class Host(Struct, frozen=True, kw_only=True):
     name: str
     server: TcpBind | UnixBind
     preference: int = 0
+    dialect: Dialect = SMTP
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -51,11 +53,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Attempts:
-    """Hands mails to hosts. `open_session` opens a session with one of them, in the name that a mail's gateway has."""
+    """Hands mails to hosts. `access` says how a session begins with one of them, in the name that a mail's gateway has.
 
-    def __init__(self, pool: Pool, open_session: Callable[[Host, Mail], Awaitable[Session]]) -> None:
+    It raises TransientFailure where none can begin.
+    """
+
+    def __init__(self, pool: Pool, access: Callable[[Host, Mail], Access]) -> None:
         self._pool = pool
-        self._open_session = open_session
+        self._access = access
         # Whether a host took metadata when it was last asked, and how long that counts.
         self._known: OrderedDict[str, tuple[bool, float]] = OrderedDict()
 
@@ -115,7 +120,7 @@ class Attempts:
             await self._pool.give_back(session)
 
     async def _take(self, host: Host, mail: Mail, *, fresh: bool = False) -> Session:
-        session = await self._pool.take(host.server, lambda: self._open_session(host, mail), fresh=fresh)
+        session = await self._pool.take(host.server, self._access(host, mail), fresh=fresh)
         self._remember(host.name, takes_metadata=carries_metadata(session.capabilities))
         return session
 
@@ -173,7 +178,7 @@ async def _send_to_all(session: Session, mail: Mail) -> Handover:
     """Send the mail, and again to those recipients of whom the server said that they were too many at once."""
     handover = await session.send(mail)
     verdicts = list(handover.verdicts)
-    while any(isinstance(each, Reply) for each in handover.verdicts) and session.is_open:
+    while any(isinstance(each, Reply | Referred) for each in handover.verdicts) and session.is_open:
         # RFC 5321 §4.5.3.1.10: the remaining ones go in transactions of their own.
         left = [position for position, each in enumerate(verdicts) if _is_one_too_many(each)]
         if not left:
@@ -191,7 +196,10 @@ def _is_one_too_many(verdict: Verdict) -> bool:
 
 
 def _may_go_elsewhere(outcome: Outcome) -> bool:
-    return all(isinstance(each, TransientFailure) and not each.possibly_stored for each in outcome.verdicts)
+    return all(
+        isinstance(each, TransientFailure) and not isinstance(each, Referred) and not each.possibly_stored
+        for each in outcome.verdicts
+    )
 
 
 def _failed(mail: Mail, failure: TransientFailure | PermanentFailure, host: Host | None) -> Outcome:

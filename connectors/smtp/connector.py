@@ -8,13 +8,14 @@ from msgspec import structs
 
 from connectors.smtp.attempt import Attempts, Host, Outcome
 from connectors.smtp.credentials import Credentials, read_credentials
-from connectors.smtp.outcome import Part, receipt
+from connectors.smtp.following import Following
+from connectors.smtp.outcome import Part, about_mail, receipt
 from connectors.smtp.pool import Pool
 from connectors.smtp.settings import SmtpSettings
+from connectors.smtp.targets import Targets
 from gateway.connector import Mail, PermanentFailure, Receipt, TransientFailure
 from gateway.envelope.headers import MAXIMUM_HOPS, count_received
-from gateway.relay.handover import Verdict
-from gateway.relay.session import Session, open_session
+from gateway.relay.session import Access
 from gateway.sockets import UnixBind
 from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR, ROUTING_LOOP
 
@@ -45,7 +46,8 @@ class SmtpConnector:
             max_mails=settings.max_mails_per_connection,
             idle_seconds=settings.idle_seconds,
         )
-        self._attempts = Attempts(self._pool, self._open_session)
+        self._attempts = Attempts(self._pool, self._access)
+        self._following = Following(Targets(settings.follow_referrals), Attempts(self._pool, self._access_of_target))
 
     async def open(self) -> None:
         """Read the password and certificates; no connection is made. Raises PermanentFailure for what is of no use."""
@@ -74,8 +76,10 @@ class SmtpConnector:
         if self._exchangers is None:
             server = self._settings.server
             name = "localhost" if isinstance(server, UnixBind) else server.host
-            outcome = await self._attempts.hand_over(mail, (Host(name=name, server=server),), until=until)
-            return (Part(positions=tuple(range(len(outcome.verdicts))), outcome=outcome),)
+            host = Host(name=name, server=server, dialect=self._settings.dialect)
+            outcome = await self._attempts.hand_over(mail, (host,), until=until)
+            part = Part(positions=tuple(range(len(outcome.verdicts))), outcome=outcome)
+            return await self._following.follow(mail, part, own_name=self._hello_name(mail), until=until)
         domains = _domains(mail)
         async with asyncio.TaskGroup() as tasks:
             running = {
@@ -97,27 +101,21 @@ class SmtpConnector:
             return Outcome(verdicts=(late,) * len(mail.envelope.envelope.recipients))
         outcome = await self._attempts.hand_over(mail, hosts, until=until)
         # Other domains have other servers.
-        return structs.replace(outcome, verdicts=tuple(map(_about_mail, outcome.verdicts)))
+        return structs.replace(outcome, verdicts=tuple(map(about_mail, outcome.verdicts)))
 
-    async def _open_session(self, host: Host, mail: Mail) -> Session:
+    def _access(self, host: Host, mail: Mail) -> Access:
+        return self._read_credentials().access(host, hello_name=self._hello_name(mail))
+
+    def _access_of_target(self, host: Host, mail: Mail) -> Access:
+        return self._read_credentials().without_login().access(host, hello_name=self._hello_name(mail))
+
+    def _read_credentials(self) -> Credentials:
         if self._credentials is None:
             raise TransientFailure(LOCAL_ERROR, "the destination was closed, try again later")
-        return await open_session(
-            host.server, self._credentials.access(host=host.name, hello_name=self._hello_name(mail))
-        )
+        return self._credentials
 
     def _hello_name(self, mail: Mail) -> str:
         return self._settings.hello_name or mail.envelope.gateway
-
-
-def _about_mail(verdict: Verdict) -> Verdict:
-    if not isinstance(verdict, TransientFailure) or verdict.about_mail:
-        return verdict
-    failure = TransientFailure(
-        verdict.status, verdict.text, cause=verdict.cause, possibly_stored=verdict.possibly_stored, about_mail=True
-    )
-    failure.__cause__ = verdict
-    return failure
 
 
 def _domains(mail: Mail) -> Mapping[str, Sequence[int]]:

@@ -1,8 +1,9 @@
 """What a session with the server needs beside its address: certificates to trust, and whom to log in as."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from connectors.smtp.attempt import Host
 from connectors.smtp.settings import SmtpSettings
 from gateway.connector import PermanentFailure
 from gateway.credentials import CredentialsError, client_tls, read_secret
@@ -20,12 +21,17 @@ class Credentials:
     context: ssl.SSLContext | None
     login: Login | None
 
-    def access(self, *, host: str, hello_name: str) -> Access:
-        """How to begin a session with a server of that name."""
+    def access(self, host: Host, *, hello_name: str) -> Access:
+        """How to begin a session with that host."""
         tls = None
         if self.context is not None and self.settings.tls != "none":
-            tls = Tls(context=self.context, use=self.settings.tls, hostname=host)
-        return Access(dialect=self.settings.dialect, hello_name=hello_name, tls=tls, login=self.login)
+            tls = Tls(context=self.context, use=self.settings.tls, hostname=host.name)
+        referrals = self.settings.referral_style if self.settings.follow_referrals else "none"
+        return Access(dialect=host.dialect, hello_name=hello_name, tls=tls, login=self.login, referrals=referrals)
+
+    def without_login(self) -> "Credentials":
+        """The same for a host that the password is not for."""
+        return replace(self, login=None)
 
 
 def read_credentials(settings: SmtpSettings) -> Credentials:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from connectors.smtp.attempt import Outcome
-from gateway.connector import Mail, Receipt
+from gateway.connector import Mail, Receipt, TransientFailure
 from gateway.relay.handover import Verdict, printable, refusals
 from gateway.smtp.reply import Reply
 from gateway.sockets import UnixBind
 
-__all__ = ["Part", "receipt"]
+__all__ = ["Part", "about_mail", "receipt"]
 
 _MOST_REPLY = 512
 
@@ -20,6 +20,17 @@ class Part(Struct, frozen=True, kw_only=True):
 
     positions: tuple[int, ...]
     outcome: Outcome
+
+
+def about_mail(verdict: Verdict) -> Verdict:
+    """The verdict of a server that is one of several: a failure of its is about the mail, not about the others."""
+    if not isinstance(verdict, TransientFailure) or verdict.about_mail:
+        return verdict
+    failure = TransientFailure(
+        verdict.status, verdict.text, cause=verdict.cause, possibly_stored=verdict.possibly_stored, about_mail=True
+    )
+    failure.__cause__ = verdict
+    return failure
 
 
 def receipt(mail: Mail, parts: Sequence[Part], *, connector: str) -> Receipt:

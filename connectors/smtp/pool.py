@@ -5,20 +5,17 @@ there would be too many. A server that closes an idle one is noticed here, and n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
-from gateway.relay.session import Session
+from gateway.relay.session import Access, Session, open_session
 from gateway.sockets import TcpBind, UnixBind
 
 __all__ = ["Pool"]
 
 _CLOSE_SECONDS = 4
 
-_Open = Callable[[], Awaitable[Session]]
-
 
 class Pool:
-    """Sessions with servers, by address. It belongs to the event loop in which it is used."""
+    """Sessions with servers, by address and access. It belongs to the event loop in which it is used."""
 
     def __init__(self, *, max_connections: int, max_mails: int, idle_seconds: float) -> None:
         self._max_connections = max_connections
@@ -31,19 +28,20 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def take(self, server: TcpBind | UnixBind, open_session: _Open, *, fresh: bool = False) -> Session:
+    async def take(self, server: TcpBind | UnixBind, access: Access, *, fresh: bool = False) -> Session:
         """A session with the server, for the caller alone until `give_back`: an idle one, unless `fresh`, or a new one.
 
+        An idle one is taken only where it began as `access` says: under the same name, with the same login or none.
         Waits for a place. Raises what `open_session` raises.
         """
         await self._places.acquire()
         self._busy += 1
         try:
-            if not fresh and (session := self._take_idle(server)) is not None:
+            if not fresh and (session := self._take_idle(server, access)) is not None:
                 return session
             while self._idle and self._busy + len(self._idle) > self._max_connections:
                 self._retire(next(iter(self._idle)))
-            return await open_session()
+            return await open_session(server, access)
         except BaseException:
             self._leave()
             raise
@@ -75,11 +73,11 @@ class Pool:
         self._busy -= 1
         self._places.release()
 
-    def _take_idle(self, server: TcpBind | UnixBind) -> Session | None:
+    def _take_idle(self, server: TcpBind | UnixBind, access: Access) -> Session | None:
         for session in reversed(tuple(self._idle)):
             if not session.is_open:
                 self._retire(session)
-            elif session.server == server:
+            elif session.server == server and session.access == access:
                 self._idle.pop(session).cancel()
                 return session
         return None

@@ -19,6 +19,9 @@ MAX_IN_FLIGHT = 64
 _UNIX = "unix:"
 # RFC 1035 §2.3.4, and addresses; what a resolver makes of a name is its own business.
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
+# Names in which a `*` stands for any part of one label. What looks like an address is none.
+_TARGET = re.compile(r"[A-Za-z0-9_*](?:[A-Za-z0-9_*.-]*[A-Za-z0-9_*])?\Z")
+_NUMERIC = re.compile(r"[0-9.*]*[0-9][0-9.*]*\Z")
 # sun_path of Linux holds 108 octets with the closing NUL (unix(7)).
 _LONGEST_UNIX_PATH = 107
 
@@ -33,6 +36,15 @@ def _check_host(host: str) -> str:
             'write a host name, an IP address without brackets, or "unix:/path"; the port is a key of its own'
         )
     return host
+
+
+def _check_target(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        if not _TARGET.match(text) or ".." in text or _NUMERIC.match(text):
+            raise ValueError('write a host name such as "backend*.example.org", or a network as "10.0.0.0/8"') from None
+    return text
 
 
 def _check_hello_name(name: str) -> str:
@@ -112,6 +124,17 @@ class SmtpSettings(ConnectorSettings):
     idle_seconds: Annotated[
         float, Field(gt=0, le=300, description="How long a connection without a mail is kept for the next one.")
     ] = 10.0
+    follow_referrals: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_target)], ...],
+        Field(
+            description="Where `host` may refer recipients to: names such as `backend*.example.org`, and networks such "
+            "as `10.0.0.0/8`. Their mail then goes there, under the same TLS, without a login. By default nowhere."
+        ),
+    ] = ()
+    referral_style: Annotated[
+        Literal["structured", "dovecot"],
+        Field(description="`structured`: referrals by response codes. `dovecot`: in Dovecot's form as well."),
+    ] = "structured"
 
     @property
     def server(self) -> TcpBind | UnixBind:
@@ -148,6 +171,14 @@ class SmtpSettings(ConnectorSettings):
         return (
             (bool(self.host) == self.mx, "set host to the server that takes every mail, or mx = true, and not both"),
             (self.mx and self.protocol == "lmtp", "mail exchangers speak SMTP; LMTP needs a host (RFC 2033 §5)"),
+            (
+                self.mx and bool(self.follow_referrals),
+                "mail exchangers of strangers refer nobody; follow_referrals needs a host",
+            ),
+            (
+                "referral_style" in self.model_fields_set and not self.follow_referrals,
+                "referral_style is for follow_referrals; leave it out",
+            ),
             (is_unix and self.protocol == "smtp", "a Unix socket is for LMTP"),
             (is_unix and self.port is not None, "a Unix socket has no port"),
             (is_unix and self.verifies, "a Unix socket needs no TLS; leave tls out"),

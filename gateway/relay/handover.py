@@ -10,13 +10,23 @@ from dataclasses import dataclass
 
 from gateway.connector import PermanentFailure, Refused, TransientFailure
 from gateway.smtp.client_events import RecipientOutcome
+from gateway.smtp.referral import ELSEWHERE, Referral, referral_in
 from gateway.smtp.reply import Reply
 from gateway.status import Status
 
-__all__ = ["Handover", "Verdict", "decisive", "printable", "refusals", "status_of", "verdict"]
+__all__ = ["Handover", "Referred", "Verdict", "decisive", "printable", "refusals", "status_of", "verdict"]
 
 Verdict = Reply | TransientFailure | PermanentFailure
 """The positive reply by which the server took the mail for a recipient, or why it did not."""
+
+
+class Referred(TransientFailure):
+    """The server names another one that takes this recipient's mail; who does not go there comes again later."""
+
+    def __init__(self, referral: Referral, *, cause: str) -> None:
+        text = "the next mail server does not take this recipient's mail itself"
+        super().__init__(ELSEWHERE, text, cause=cause, about_mail=True)
+        self.referral = referral
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +49,8 @@ def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bo
     cause = f"<{outcome.recipient}>: {printable(reply)}"
     if reply.is_positive:
         return reply
+    if (referral := referral_in(reply)) is not None:
+        return Referred(referral, cause=f"{cause} ({referral})")
     if reply.code >= 500:
         return PermanentFailure(status_of(reply, 5), "the next mail server refuses the mail", cause=cause)
     if reply in heard:

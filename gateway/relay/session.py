@@ -21,7 +21,9 @@ from gateway.smtp.capabilities import Capabilities
 from gateway.smtp.client import ClientConnection
 from gateway.smtp.client_events import Concluded, Conclusion, MailConcluded, ReplyReceived
 from gateway.smtp.dialect import Dialect
+from gateway.smtp.extensions.xreplymeta import XReplyMeta
 from gateway.smtp.outgoing import LocalProtocolError, OutgoingContent
+from gateway.smtp.referral import REFERRAL
 from gateway.smtp.reply import Reply
 from gateway.sockets import TcpBind, UnixBind
 from gateway.status import DESTINATION_UNREACHABLE, ENCRYPTION_NEEDED, LOCAL_ERROR, MESSAGE_REFUSED
@@ -54,12 +56,17 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a session begins. `hello_name` is what this host calls itself."""
+    """How a session begins. `hello_name` is what this host calls itself.
+
+    `referrals` says in which form the server may refer recipients to others: by response codes, where it offers them,
+    or in Dovecot's form as well. From a server that is not trusted with it, in none.
+    """
 
     dialect: Dialect
     hello_name: str
     tls: Tls | None = None
     login: Login | None = None
+    referrals: Literal["none", "structured", "dovecot"] = "none"
 
 
 async def open_session(server: TcpBind | UnixBind, access: Access) -> "Session":
@@ -70,12 +77,12 @@ async def open_session(server: TcpBind | UnixBind, access: Access) -> "Session":
     """
     try:
         try:
-            return await _opened(server, access)
+            return await _opened(server, access, access)
         except TlsFailed:
             if access.tls is None or access.tls.use != "opportunistic":
                 raise
             # RFC 7435 §3: better in clear than not at all, for nothing better was asked for.
-            return await _opened(server, replace(access, tls=None))
+            return await _opened(server, access, replace(access, tls=None))
     except ConnectionFailed as error:
         text = "the next mail server cannot be reached"
         raise TransientFailure(DESTINATION_UNREACHABLE, text, cause=str(error)) from error
@@ -85,12 +92,18 @@ async def open_session(server: TcpBind | UnixBind, access: Access) -> "Session":
 
 
 class Session:
-    """An open session. It does one thing at a time; `open_session` makes it."""
+    """An open session, of `server` and `access`. It does one thing at a time; `open_session` makes it."""
 
     def __init__(
-        self, server: TcpBind | UnixBind, connection: ClientConnection, wire: Wire, resources: AsyncExitStack
+        self,
+        server: TcpBind | UnixBind,
+        access: Access,
+        connection: ClientConnection,
+        wire: Wire,
+        resources: AsyncExitStack,
     ) -> None:
         self.server = server
+        self.access = access
         self._connection = connection
         self._wire = wire
         self._resources = resources
@@ -147,6 +160,9 @@ class Session:
 
     async def _send(self, mail: Mail) -> Handover:
         outgoing = await outgoing_mail(mail, self.capabilities, self._connection.dialect)
+        if self.access.referrals != "none" and _offers_referrals(self.capabilities):
+            asking = (*outgoing.parameters, (XReplyMeta.keyword, REFERRAL))
+            outgoing = structs.replace(outgoing, parameters=asking)
         self._content = _WatchedContent(outgoing.content)
         self._connection.send(structs.replace(outgoing, content=self._content))
         heard: list[Reply] = []
@@ -184,8 +200,17 @@ class _WatchedContent:
         return block
 
 
-async def _opened(server: TcpBind | UnixBind, access: Access) -> Session:
-    connection = ClientConnection(access.dialect, hello_name=access.hello_name)
+def _offers_referrals(capabilities: Capabilities) -> bool:
+    return REFERRAL in map(str.upper, capabilities.get(XReplyMeta.keyword, ()))
+
+
+async def _opened(server: TcpBind | UnixBind, asked_for: Access, access: Access) -> Session:
+    connection = ClientConnection(
+        access.dialect,
+        hello_name=access.hello_name,
+        trusted=access.referrals != "none",
+        dovecot_referrals=access.referrals == "dovecot",
+    )
     async with AsyncExitStack() as resources:
         tls = access.tls if access.tls is not None and access.tls.use == "implicit" else None
         context, name = (tls.context, tls.hostname) if tls is not None else (None, "")
@@ -196,7 +221,7 @@ async def _opened(server: TcpBind | UnixBind, access: Access) -> Session:
             # Nothing was begun that a goodbye would end.
             connection.end("the session was given up")
             raise
-        return Session(server, connection, wire, resources.pop_all())
+        return Session(server, asked_for, connection, wire, resources.pop_all())
 
 
 async def _begin(connection: ClientConnection, wire: Wire, access: Access) -> None:

@@ -25,6 +25,7 @@ from gateway.sockets import TcpBind
 from gateway.status import Status
 
 __all__ = [
+    "ELSEWHERE",
     "REFERRAL",
     "Referral",
     "ReferralSyntaxError",
@@ -41,6 +42,7 @@ REFERRAL = "REFERRAL"
 """The name of the response code."""
 
 ELSEWHERE = Status(4, 4, 4)
+"""The status code beside a referral, X.4.4: unable to route."""
 
 _DOVECOT = Status(5, 2, 900)
 _PORTS = {"SMTP": 25, "LMTP": 24}
