@@ -1,7 +1,8 @@
 """What can be read of a damaged database, copied into a new one.
 
-SQLite stops at the first page that makes no sense. The rows are therefore asked for by ranges of their numbers; a range
-that cannot be read to its end is divided until what is left is single rows.
+SQLite stops at the first page that makes no sense, and takes a number there that is too high for the end of what it was
+asked for. The rows are therefore asked for by ranges of their numbers; a range that is not read to its end, or behind
+which there are others when it is looked at from its other end, is divided until what is left is single rows.
 """
 
 import re
@@ -35,6 +36,7 @@ _DELIVERIES = (
     " CAST(state AS BLOB), due, attempts, possible_duplicate, CAST(status AS BLOB), CAST(cause AS BLOB) FROM delivery"
     " WHERE message BETWEEN ? AND ? ORDER BY message"
 )
+_LAST = "SELECT {0} FROM {1} WHERE {0} BETWEEN ? AND ? ORDER BY {0} DESC LIMIT 1"
 _PAUSED = "SELECT CAST(connector AS BLOB), since, CAST(cause AS BLOB) FROM paused WHERE 1 BETWEEN ? AND ?"
 _INSERT_MESSAGE = "INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?)"
 _INSERT_DELIVERY = "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -72,7 +74,8 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
         return CarriedOver(0, 0, complete=False)
     highest = _highest(source)
     part = "part" if _has_parts(source) else "0"
-    messages, deliveries = _Rows(source, _MESSAGES, highest), _Rows(source, _DELIVERIES.format(part), highest)
+    messages = _Rows(source, _MESSAGES, highest, last=_LAST.format("number", "message"))
+    deliveries = _Rows(source, _DELIVERIES.format(part), highest, last=_LAST.format("message", "delivery"))
     named = ((row[0], text(row[1]), *row[2:]) for row in messages.read())
     _copy(target, _INSERT_MESSAGE, (row for row in named if _is_message(row)))
     ordered = (_in_order(row) for row in deliveries.read())
@@ -90,12 +93,16 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
 
 
 class _Rows:
-    """The rows of `statement`, which takes a lowest and a highest number and gives the number first."""
+    """The rows of `statement`, which takes a lowest and a highest number and gives the number first.
 
-    def __init__(self, connection: apsw.Connection, statement: str, highest: int) -> None:
+    `last` gives the highest number that there is from a lowest to a highest one.
+    """
+
+    def __init__(self, connection: apsw.Connection, statement: str, highest: int, *, last: str = "") -> None:
         self._connection = connection
         self._statement = statement
         self._highest = highest
+        self._last = last
         self.complete = True
 
     def read(self) -> Iterator[tuple[Any, ...]]:
@@ -111,12 +118,22 @@ class _Rows:
                     yield row
                     if isinstance(row[0], int):
                         reached = max(reached, min(row[0], high))
-            except (apsw.CorruptError, apsw.NotADBError, apsw.IOError):
+                high = self._last_between(reached + 1, high)
+            except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, UnicodeDecodeError):
+                # The last of them: what is no text any more, in a column that says it is.
+                pass
+            if reached < high:
                 self.complete = False
                 failures += 1
-                if reached < high:
-                    middle = (reached + high) // 2
-                    ranges += [(reached, middle), (middle + 1, high)]
+                middle = (reached + high) // 2
+                ranges += [(reached, middle), (middle + 1, high)]
+
+    def _last_between(self, low: int, high: int) -> int:
+        """The highest number from `low` to `high`; 0 where there is none."""
+        if not self._last or low > high:
+            return 0
+        found = [number for (number,) in self._connection.execute(self._last, (low, high))]
+        return found[0] if found and isinstance(found[0], int) else 0
 
 
 def _highest(source: apsw.Connection) -> int:

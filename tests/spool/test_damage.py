@@ -35,9 +35,25 @@ def cut(file, size, dice):
 
 
 def tear(file, size, dice):
-    for _ in range(5):
-        file.seek(PAGE * dice.randrange(1, size // PAGE) + PAGE // 2)
+    for page in dice.sample(pages(file, size, inner=False), 5):
+        file.seek(PAGE * page + PAGE // 2)
         file.write(dice.randbytes(PAGE // 2))
+
+
+def tear_an_inner_page(file, size, dice):
+    """With it goes all that only it leads to, perhaps everything."""
+    file.seek(PAGE * dice.choice(pages(file, size, inner=True)) + PAGE // 2)
+    file.write(dice.randbytes(PAGE // 2))
+
+
+def pages(file, size, *, inner):
+    """The pages of the B-trees that lead to others (https://sqlite.org/fileformat.html §1.6), or all the others."""
+    found = []
+    for page in range(1, size // PAGE):
+        file.seek(PAGE * page)
+        if (file.read(1) in (b"\x02", b"\x05")) == inner:
+            found.append(page)
+    return found
 
 
 def flip_bits(file, size, dice):
@@ -63,6 +79,7 @@ LEAST = {
     zero_the_tail: 0.3,
     cut: 0.3,
     tear: 0.8,
+    tear_an_inner_page: 0.0,
     flip_bits: 0.7,
     scribble_on_the_first_page: 1.0,
     add_garbage: 1.0,
