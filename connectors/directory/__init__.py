@@ -14,7 +14,8 @@ Days are those of UTC. Nothing is ever overwritten or deleted: how long an archi
 A mail is deleted by removing its files, the envelope first, as `mailsluice archive remove` does; that breaks no other
 mail, and `mailsluice archive collect` frees shared content when the last mail with it is gone. A shared file that was
 changed is no longer given to further mails, but is what those that have it now read: never change a file in place.
-An S3 bucket in the `message` layout has the same keys, and `mailsluice verify` checks the digests.
+An S3 bucket in the `message` layout has the same keys, `mailsluice verify` checks the digests, and `mailsluice replay
+--archive` gives the mails to any connector again, as they came in; not those that were flattened.
 """
 
 from connectors.directory.connector import DirectoryConnector

@@ -147,6 +147,27 @@ def test_a_damaged_mail_of_an_archive_is_named_and_goes_nowhere(folder):
     assert [marker.stem for marker in archive.mails(folder / "copy")] == [intact.envelope.id]
 
 
+def test_only_the_mails_that_were_chosen_are_replayed(folder):
+    mails = [plain_mail(), plain_mail(), sample("a thousand recipients")]
+    fill_archive(folder / "old", mails)
+    one, _, many = (mail.envelope.id for mail in mails)
+    assert replay(folder, "--archive", "old", "--to", "copy", "--id", one.lower()).stdout.startswith("mails: 1, ")
+    assert [marker.stem for marker in archive.mails(folder / "copy")] == [one]
+    arguments = ("--archive", "old", "--to", "copy", "--recipient", "R7@example.org", "--dry-run")
+    assert replay(folder, *arguments).stdout.startswith(f"{many} 50 octets from <a@example.net> to <r0@example.org>, ")
+    assert len(list(archive.mails(folder / "copy"))) == 1
+
+
+def test_a_journal_of_another_replay_is_refused(folder):
+    fill_archive(folder / "old", [plain_mail()])
+    arguments = ("--archive", "old", "--journal", "journal")
+    assert replay(folder, *arguments, "--to", "copy").returncode == 0
+    assert replay(folder, *arguments, "--to", "copy").stdout.startswith("mails: 0, ")
+    outcome = replay(folder, *arguments, "--to", "flat")
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith("mailsluice: the journal journal is that of another replay, from the archive ")
+
+
 def test_dead_letters_are_replayed_to_their_own_recipients_and_kept(folder):
     mail, waiting = sample("a thousand recipients"), plain_mail()
     content = mail.content.read()
@@ -236,6 +257,17 @@ def test_a_closed_destination_ends_a_replay_which_says_so(folder, consumer):
             ["--to", "copy", "--archive", ".", "--since", "2026-11-22", "--until", "2026-11-21"],
             "--since is later than --until",
         ),
+        (["--to", "copy", "--archive", ".", "--since", "yesterday"], "--since 'yesterday' is no time; write it in UTC"),
+        (["--to", "copy", "--archive", ".", "--prefix", "a"], "--prefix is for --s3"),
+        (["--to", "copy", "--archive", ".", "--offsets", "0"], "--offsets is for --kafka"),
+        (["--to", "copy", "--archive", ".", "--rate", "0/s"], "--rate '0/s' is no rate; write how many mails"),
+        (["--to", "copy", "--archive", ".", "--id", "!"], "'!' is no id; "),
+        (["--to", "copy", "--archive", ".", "--recipient", "x"], "'x' is no recipient pattern; "),
+        (["--to", "copy", "--archive", ".", "--rewrite-recipient", "x"], "--rewrite-recipient 'x': "),
+        (["--to", "copy", "--archive", ".", "--rewrite-recipient", "a=b@c.example"], "--rewrite-recipient 'a=b@c"),
+        (["--to", "copy", "--dead", "--remove", "--rewrite-recipient", "b@c.example"], "--remove would take mail out"),
+        (["--to", "copy", "--s3", "flat"], 'the connector "flat" is of type directory, and --s3 takes one of type s3'),
+        (["--to", "copy", "--kafka", "topic"], 'no connector is named "topic"; there are: '),
         (["--to", "copi", "--dead"], 'no connector is named "copi"; there are: archive, copy, flat'),
     ],
 )
