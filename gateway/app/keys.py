@@ -7,8 +7,9 @@ from gateway.config import Gateway
 from gateway.keys import KeyRing, KeysError, Purpose, read_keys
 from gateway.maildata import ContentTokens
 from gateway.receipts import Signer
+from gateway.stoken import SubmissionTokens
 
-__all__ = ["content_tokens", "load_keys", "receipt_signer"]
+__all__ = ["content_tokens", "load_keys", "receipt_signer", "submission_tokens"]
 
 
 def load_keys(gateway: Gateway) -> KeyRing:
@@ -32,4 +33,12 @@ def content_tokens(ring: KeyRing, hostname: str, storages: Collection[str]) -> C
     tokens = ContentTokens(ring, issuer=hostname, storages=storages)
     if not tokens:
         raise KeysError("`reply_metadata.maildata` needs a key; run `mailsluice keys new maildata`")
+    return tokens
+
+
+def submission_tokens(ring: KeyRing) -> SubmissionTokens:
+    """What makes and checks submission tokens. Raises KeysError where there is no key for it."""
+    tokens = SubmissionTokens(ring)
+    if not tokens:
+        raise KeysError("`reply_metadata.stoken` needs a key; run `mailsluice keys new stoken`")
     return tokens

@@ -1,7 +1,7 @@
 """From a `[[listener]]` of the configuration to a listener that accepts mail."""
 
 from gateway import ingress
-from gateway.app.keys import content_tokens, receipt_signer
+from gateway.app.keys import content_tokens, receipt_signer, submission_tokens
 from gateway.collection import SharingSettings
 from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
@@ -12,6 +12,7 @@ from gateway.smtp import Limits as SessionLimits
 from gateway.smtp.dialect import DIALECTS
 from gateway.smtp.extension import Policy
 from gateway.smtp.extensions import extension_table
+from gateway.smtp.extensions.stoken import DELIVERY_ID, STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA
 from gateway.smtp.referral import REFERRAL
 
@@ -42,6 +43,7 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
     families = (
         (receipt_names(coordinates, signed=signer is not None), asked.receipts),
         ((MAILDATA,), asked.maildata),
+        ((STOKEN, DELIVERY_ID), asked.stoken),
         ((REFERRAL,), asked.referral),
     )
     reply_codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
@@ -54,6 +56,7 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         authentication_without_tls=authentication is not None and authentication.allow_without_tls,
         bmtd_before_content=listener.bmtd_order == "before-content",
         reply_codes=bool(reply_codes),
+        submission_tokens=bool(asked.stoken),
     )
     return ListenerSettings(
         name=listener.name,
@@ -71,6 +74,7 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         coordinates=coordinates,
         signer=signer,
         contents=contents,
+        submission=submission_tokens(keys) if asked.stoken else None,
         max_connections=limits.max_connections,
         max_connections_per_client=limits.max_connections_per_client,
         idle_seconds=limits.idle_seconds,

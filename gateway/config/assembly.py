@@ -244,6 +244,13 @@ def _idle_tokens(listeners: list[Table], connectors: list[Table], general: objec
                 yield Fault(path, "needs a key; set `keys` in [gateway], and run `mailsluice keys new maildata`")
             if not shares:
                 yield Fault(path, "is about content that is stored once; no connector has single_instance = true")
+        if isinstance(asked, dict) and asked.get("stoken"):
+            path = ("listener", index, "reply_metadata", "stoken")
+            if not has_keys:
+                yield Fault(path, "needs a key; set `keys` in [gateway], and run `mailsluice keys new stoken`")
+            if table.get("protocol") != "lmtp" or "tls" not in table or "authentication" not in table:
+                text = 'is for submission by LMTP; it needs protocol = "lmtp", and the tables tls and authentication'
+                yield Fault(path, text)
 
 
 def _unusable_references(connectors: list[ConfiguredConnector | None], tables: list[Table]) -> Iterator[Fault]:

@@ -217,6 +217,13 @@ class ReplyMetadata(Section):
             "needs a connector with `single_instance`, and a `maildata` key in `gateway.keys`."
         ),
     ] = ()
+    stoken: Annotated[
+        Networks,
+        Field(
+            description="Clients that may submit by token (STOKEN). That needs LMTP, TLS, authentication, and a "
+            "`stoken` key in `gateway.keys`."
+        ),
+    ] = ()
     referral: Annotated[
         Networks,
         Field(

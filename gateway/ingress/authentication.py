@@ -1,4 +1,4 @@
-"""Asking an authenticator of aiosmtpd's convention whether a client is who it says."""
+"""Whether a client is who it says: by an authenticator of aiosmtpd's convention, or by a submission token."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -7,15 +7,40 @@ from functools import partial
 from aiosmtpd.smtp import Envelope, LoginPassword, Session
 
 from gateway.envelope import Client
-from gateway.ingress.settings import Authenticator
-from gateway.smtp import CredentialsReceived
+from gateway.ingress import records
+from gateway.ingress.settings import Authenticator, ListenerSettings
+from gateway.ingress.submission import is_known
+from gateway.smtp import CredentialsReceived, Reply
+from gateway.smtp.extensions.stoken import STOKEN
 
-__all__ = ["is_authentic"]
+__all__ = ["AUTHENTICATED", "BAD_CREDENTIALS", "authenticate", "is_authentic"]
+
+AUTHENTICATED = Reply.of(235, "2.7.0", "authentication successful")
+BAD_CREDENTIALS = Reply.of(535, "5.7.8", "authentication failed")
+_UNAVAILABLE = Reply.of(454, "4.7.0", "authentication is not available now")
 
 _SECONDS = 30.0
 # Threads of its own, so that neither a directory service that hangs nor a guesser of passwords keeps those that store
 # content. One that hangs is lost to the others until its authenticator gives up.
 _THREADS = ThreadPoolExecutor(8, thread_name_prefix="authentication")
+
+
+async def authenticate(
+    credentials: CredentialsReceived, settings: ListenerSettings, *, session: str, client: Client, hello: str
+) -> Reply:
+    """The answer to AUTH in the session of that id, and its line in the log."""
+    if credentials.mechanism == STOKEN:
+        success = settings.submission is not None and is_known(settings.submission, credentials)
+    elif settings.authenticator is None:
+        return _UNAVAILABLE
+    else:
+        try:
+            success = await is_authentic(settings.authenticator, credentials, client=client, hello=hello)
+        except OSError as error:
+            records.authenticator_failed(session, client, error)
+            return _UNAVAILABLE
+    records.authentication(session, client, credentials.login, success=success)
+    return AUTHENTICATED if success else BAD_CREDENTIALS
 
 
 async def is_authentic(

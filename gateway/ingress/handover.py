@@ -10,11 +10,13 @@ from gateway.ingress import records
 from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
 from gateway.ingress.content_tokens import count_hints, with_content_tokens
 from gateway.ingress.receipt_codes import Coordinates, signed_receipts, with_receipts
+from gateway.ingress.submission import with_submission_tokens
 from gateway.ingress.transaction import Transaction
 from gateway.maildata import ContentTokens
 from gateway.receipts import Signer
 from gateway.smtp import Dialect, Reply
 from gateway.smtp.extensions import XReplyMeta
+from gateway.stoken import SubmissionTokens
 
 __all__ = ["hand_over"]
 
@@ -27,13 +29,14 @@ async def hand_over(
     coordinates: Coordinates = MappingProxyType({}),
     signer: Signer | None = None,
     contents: ContentTokens | None = None,
+    submission: SubmissionTokens | None = None,
 ) -> tuple[Reply, ...]:
     """Deliver the mail and give its final replies: the only place where a mail's 250 is made, from receipts alone.
 
     `extensions` are the EHLO keywords of the extensions that the transaction used; `coordinates` say how receipts are
     written to a client that has asked for them, and `signer` signs them for one that has asked for that;
-    `contents` reads and makes tokens about stored content, for one that has asked for those. Nothing of the content is
-    left.
+    `contents` reads and makes tokens about stored content, for one that has asked for those, and `submission` those of
+    one that came by a submission token. Nothing of the content is left.
     """
     started = time.monotonic()
     outcomes: tuple[RecipientOutcome, ...] = ()
@@ -50,6 +53,8 @@ async def hand_over(
         if contents is not None:
             replies = with_content_tokens(replies, outcomes, contents, mail.envelope, each=dialect.reply_per_recipient)
             hints = count_hints(transaction.hints, contents, mail.envelope)
+        if submission is not None:
+            replies = with_submission_tokens(replies, submission, transaction.submission_tokens, mail)
     except OSError as error:
         records.storage_failed(transaction.id, error)
         replies = _for_all(storage_failure(transaction.id, error), transaction, dialect)

@@ -14,17 +14,18 @@ from typing import Any, ClassVar, cast
 from gateway.delivery import Routes
 from gateway.envelope import Client, Proxy, Tls, new_id
 from gateway.ingress import records
-from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK, storage_failure
+from gateway.ingress.acknowledge import SENDER_OK, storage_failure
 from gateway.ingress.admission import Admission, Room
-from gateway.ingress.authentication import is_authentic
+from gateway.ingress.authentication import authenticate
 from gateway.ingress.connections import Connections
 from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
 from gateway.ingress.receipt_codes import RECEIPT
-from gateway.ingress.referring import answer_instead
+from gateway.ingress.recipient import take_recipient
 from gateway.ingress.settings import ListenerSettings, codes_for, is_in
+from gateway.ingress.submission import give_token
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -39,17 +40,17 @@ from gateway.smtp import (
     Reply,
     ServerConnection,
     State,
+    SubmissionTokenRequested,
     TlsRequested,
     TransactionAborted,
     Waiting,
 )
+from gateway.smtp.extensions.stoken import STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA
+from gateway.smtp.refusals import NOT_AVAILABLE
 
 __all__ = ["Session"]
 
-_AUTHENTICATED = Reply.of(235, "2.7.0", "authentication successful")
-_BAD_CREDENTIALS = Reply.of(535, "5.7.8", "authentication failed")
-_AUTH_UNAVAILABLE = Reply.of(454, "4.7.0", "authentication is not available now")
 _LATE = Reply.of(421, "4.4.2", "too slow, closing")
 _SHUTDOWN = Reply.of(421, "4.3.2", "shutting down, try again later")
 _INTERNAL = Reply.of(421, "4.3.0", "local error, closing")
@@ -262,15 +263,13 @@ class Session(asyncio.Protocol):
         connection.answer(SENDER_OK)
 
     def _route(self, recipient: RecipientReceived) -> None:
-        route = self._routes.match(recipient.address)
-        if route is None:
-            records.recipient_refused(self._open_transaction, recipient.address)
-            self._connection.answer(NO_SUCH_RECIPIENT)
-        elif (reply := answer_instead(self._open_transaction, route, recipient.address, self._connection)) is not None:
-            self._connection.answer(reply)
-        else:
-            self._open_transaction.add_recipient(recipient, route)
-            self._connection.answer(RECIPIENT_OK)
+        connection = self._connection
+        reply = take_recipient(recipient, self._open_transaction, self._routes, connection, self._settings.submission)
+        connection.answer(reply)
+
+    def _give_token(self, request: SubmissionTokenRequested) -> None:
+        tokens = self._settings.submission
+        self._connection.answer(give_token(tokens, request) if tokens is not None else NOT_AVAILABLE)
 
     def _abort_transaction(self, aborted: TransactionAborted) -> None:
         if aborted.failure is not None:
@@ -346,6 +345,7 @@ class Session(asyncio.Protocol):
                 coordinates=self._settings.coordinates,
                 signer=self._settings.signer if RECEIPT in self._connection.transaction.reply_codes else None,
                 contents=self._settings.contents if MAILDATA in self._connection.transaction.reply_codes else None,
+                submission=self._settings.submission if self._connection.authenticated_by == STOKEN else None,
             )
         except asyncio.CancelledError:
             records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)
@@ -358,18 +358,10 @@ class Session(asyncio.Protocol):
         self._connection.answer(*replies)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:
-        authenticator = self._settings.authenticator
-        if authenticator is None:
-            self._connection.answer(_AUTH_UNAVAILABLE)
-            return
-        try:
-            success = await is_authentic(authenticator, credentials, client=self._client, hello=self._connection.hello)
-        except OSError as error:
-            records.authenticator_failed(self._id, self._client, error)
-            self._connection.answer(_AUTH_UNAVAILABLE)
-            return
-        records.authentication(self._id, self._client, credentials.login, success=success)
-        self._connection.answer(_AUTHENTICATED if success else _BAD_CREDENTIALS)
+        reply = await authenticate(
+            credentials, self._settings, session=self._id, client=self._client, hello=self._connection.hello
+        )
+        self._connection.answer(reply)
 
     async def _open(self) -> None:
         """What comes before the greeting: a PROXY header, and TLS where it begins at once."""
@@ -445,6 +437,7 @@ class Session(asyncio.Protocol):
         MessageReceived: _deliver,
         TransactionAborted: _abort_transaction,
         CredentialsReceived: _authenticate,
+        SubmissionTokenRequested: _give_token,
         TlsRequested: lambda self, _: self._upgrade(),
         ConnectionEnded: lambda self, _: self._discard(),
     }

@@ -14,6 +14,7 @@ from gateway.ingress.receipt_codes import Coordinates
 from gateway.maildata import ContentTokens
 from gateway.receipts import Signer
 from gateway.smtp import Dialect, ExtensionTable, Limits
+from gateway.stoken import SubmissionTokens
 
 __all__ = ["Authenticator", "ListenerSettings", "Network", "OfferedCodes", "codes_for", "is_in"]
 
@@ -42,7 +43,8 @@ class ListenerSettings:
     `spool` is the directory for large content on its way. From `proxy_networks` every connection begins with a PROXY
     header. With `tls`, `implicit_tls` says whether TLS begins at once; otherwise STARTTLS is offered. `reply_codes` are
     the response codes that some clients are offered, `coordinates` how those of receipts are written, `signer` what
-    signs them, where there is a key for it. `contents` makes and reads tokens about stored content.
+    signs them, where there is a key for it. `contents` makes and reads tokens about stored content,
+    `submission` those of clients that submit by token.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ListenerSettings:
     coordinates: Coordinates = field(default_factory=dict)
     signer: Signer | None = None
     contents: ContentTokens | None = None
+    submission: SubmissionTokens | None = None
     max_connections: int = 1000
     max_connections_per_client: int = 100
     idle_seconds: float = 300.0

@@ -34,11 +34,15 @@ from gateway.envelope.trace import received_field
 from gateway.ingress.content_builder import ContentBuilder
 from gateway.ingress.content_tokens import Hint, hint_of
 from gateway.smtp import MailReceived, RecipientReceived
+from gateway.smtp.extensions.stoken import STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA_PARAMETERS
+from gateway.smtp.submission_token import SubmissionToken
 from gateway.status import ROUTING_LOOP
 from gateway.threads import in_thread
 
 __all__ = ["SessionFacts", "Transaction"]
+
+_TOKENS = (*MAILDATA_PARAMETERS, STOKEN)
 
 
 class SessionFacts(Struct, frozen=True, kw_only=True):
@@ -67,16 +71,20 @@ class Transaction:
         self.routes: list[Route] = []
         self.content = ContentBuilder(spool)
         self.hints: list[Hint] = []
+        self.submission_tokens: list[SubmissionToken] = []
         self._containers: list[tuple[int, bytes]] = []
         self._chunks: list[int] = []
 
-    def add_recipient(self, recipient: RecipientReceived, route: Route) -> None:
-        """An accepted RCPT and the route its mail takes."""
+    def add_recipient(self, recipient: RecipientReceived, route: Route, token: SubmissionToken | None = None) -> None:
+        """An accepted RCPT, the route its mail takes, and the submission token that admits it, where one does."""
         parameters = recipient.parameters
         if parameters and (hint := hint_of(parameters, recipient.address.domain)) is not None:
             self.hints.append(hint)
-            # Between this client and this gateway, and no part of what is kept and handed on.
-            parameters = tuple(each for each in parameters if each[0] not in MAILDATA_PARAMETERS)
+        if token is not None:
+            self.submission_tokens.append(token)
+        if parameters:
+            # Tokens are between this client and this gateway, and no part of what is kept and handed on.
+            parameters = tuple(each for each in parameters if each[0] not in _TOKENS)
         self.recipients.append(Recipient(address=recipient.address, parameters=_parameters(parameters)))
         self.routes.append(route)
 

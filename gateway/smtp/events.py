@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gateway.address import Address
 from gateway.smtp.reply import Reply
+from gateway.smtp.submission_token import TokenKind
 
 __all__ = [
     "ChunkReceived",
@@ -17,6 +18,7 @@ __all__ = [
     "MailReceived",
     "MessageReceived",
     "RecipientReceived",
+    "SubmissionTokenRequested",
     "TlsRequested",
     "TransactionAborted",
     "Waiting",
@@ -94,11 +96,26 @@ class TransactionAborted(Event, frozen=True):
 
 
 class CredentialsReceived(Event, frozen=True, kw_only=True):
-    """(answer) The client wants to authenticate (RFC 4954)."""
+    """(answer) The client wants to authenticate (RFC 4954).
+
+    With the mechanism STOKEN `password` is a token for mail to `recipient`, and `login` the sender that it names.
+    """
 
     mechanism: str
     login: bytes
     password: bytes
+    recipient: str = ""
+
+
+class SubmissionTokenRequested(Event, frozen=True, kw_only=True):
+    """(answer) A client that has logged in wants a token for mail from `sender` to itself, `recipient`.
+
+    Addresses are those of `submission_token.token_address`.
+    """
+
+    kind: TokenKind
+    sender: str
+    recipient: str
 
 
 class TlsRequested(Event, frozen=True):

@@ -51,6 +51,7 @@ class Policy:
     authentication_without_tls: bool = False
     bmtd_before_content: bool = False
     reply_codes: bool = False
+    submission_tokens: bool = False
 
 
 class Extension:

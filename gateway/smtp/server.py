@@ -24,6 +24,7 @@ from gateway.smtp.events import (
     MailReceived,
     MessageReceived,
     RecipientReceived,
+    SubmissionTokenRequested,
     TransactionAborted,
     Waiting,
 )
@@ -48,6 +49,9 @@ _TOO_MUCH_JUNK = Reply.of(421, "4.7.0", "too many commands without mail")
 # How far past its limit a line is read to find its end and stay in step, before the session is ended instead.
 _LINE_DISCARD_OCTETS = 64 * 1024
 
+# The events that take one reply.
+_ASKED = MailReceived | RecipientReceived | CredentialsReceived | SubmissionTokenRequested
+
 
 class Payload(Protocol):
     """Octets that are not lines: content after DATA, or the payload of a chunk."""
@@ -68,6 +72,7 @@ class ServerConnection:
         self.extended = False
         self.tls = False
         self.authenticated_as = ""
+        self.authenticated_by = ""
         self.reply_codes: tuple[str, ...] = ()
         self.transaction = Transaction()
         self._machine = StateMachine()
@@ -132,7 +137,7 @@ class ServerConnection:
         if isinstance(question, MessageReceived):
             self._answer_message(replies)
             return
-        if len(replies) != 1 or not isinstance(question, MailReceived | RecipientReceived | CredentialsReceived):
+        if len(replies) != 1 or not isinstance(question, _ASKED):
             raise RuntimeError("answer() takes one reply to an event that asks for one")
         (reply,) = replies
         if isinstance(question, MailReceived):
@@ -147,8 +152,9 @@ class ServerConnection:
                 self.transaction.recipients += 1
                 self.transaction.extensions.update(question.extensions)
                 self.step(Cause.RCPT_ACCEPTED)
-        else:
+        elif isinstance(question, CredentialsReceived):
             if reply.is_positive:
+                self.authenticated_by = question.mechanism
                 self.authenticated_as = question.login.decode("utf-8", "backslashreplace")
             self.step(Cause.AUTH_ENDED)
         self._respond_to(question, reply)
@@ -174,6 +180,7 @@ class ServerConnection:
         self.hello = ""
         self.extended = False
         self.authenticated_as = ""
+        self.authenticated_by = ""
         self.step(Cause.TLS_ESTABLISHED)
 
     def close(self, reply: Reply) -> None:

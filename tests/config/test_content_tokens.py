@@ -1,8 +1,8 @@
-"""What a listener needs that is to give tokens about stored content."""
+"""What a listener needs that is to give tokens, about stored content or for submission."""
 
 import pytest
 
-from gateway.app.keys import content_tokens
+from gateway.app.keys import content_tokens, submission_tokens
 from gateway.config import ConfigError, read
 from gateway.keys import Key, KeyRing, KeysError, Purpose
 
@@ -54,3 +54,18 @@ def test_a_key_directory_without_a_key_for_it_is_told_with_the_command():
     key = Key(purpose=Purpose.STOKEN, id="1", created="2026-11-22T00:00:00.000000Z", secret=bytes(32))
     with pytest.raises(KeysError, match="run `mailsluice keys new maildata`"):
         content_tokens(KeyRing([key]), "mx.example.org", ["archive"])
+
+
+SUBMISSION = TEXT.replace("maildata", "stoken")
+
+
+def test_submission_by_token_needs_lmtp_tls_and_authentication():
+    sentence = 'it needs protocol = "lmtp", and the tables tls and authentication'
+    assert sentence in refusal(SUBMISSION)
+    assert sentence in refusal(SUBMISSION.replace('"lmtp"', '"smtp"'))
+
+
+def test_submission_by_token_needs_a_key():
+    assert "run `mailsluice keys new stoken`" in refusal(SUBMISSION.replace('keys = "keys"', ""))
+    with pytest.raises(KeysError, match="run `mailsluice keys new stoken`"):
+        submission_tokens(KeyRing())

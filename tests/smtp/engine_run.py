@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway.envelope import Client
-from gateway.ingress.acknowledge import NO_SUCH_RECIPIENT, RECIPIENT_OK, SENDER_OK
+from gateway.ingress.acknowledge import SENDER_OK
+from gateway.ingress.authentication import AUTHENTICATED, BAD_CREDENTIALS
 from gateway.ingress.handover import hand_over
-from gateway.ingress.session import _AUTHENTICATED, _BAD_CREDENTIALS
+from gateway.ingress.recipient import take_recipient
 from gateway.ingress.settings import codes_for
+from gateway.ingress.submission import give_token, is_known
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
     ChunkReceived,
@@ -19,10 +21,12 @@ from gateway.smtp import (
     RecipientReceived,
     ServerConnection,
     State,
+    SubmissionTokenRequested,
     TlsRequested,
     TransactionAborted,
     Waiting,
 )
+from gateway.smtp.extensions.stoken import STOKEN
 from tests.smtp.transcript import Transcript
 from tests.smtp.transcript_server import HOSTNAME, Recorder, Settings, listener_settings, routes
 
@@ -76,12 +80,10 @@ class EngineRun:
                     self._transaction = Transaction(self._facts(event), event, spool=self._spool)
                     self.connection.answer(SENDER_OK)
                 case RecipientReceived():
-                    route = self._routes.match(event.address)
-                    if route is None:
-                        self.connection.answer(NO_SUCH_RECIPIENT)
-                    else:
-                        self._transaction.add_recipient(event, route)
-                        self.connection.answer(RECIPIENT_OK)
+                    reply = take_recipient(
+                        event, self._transaction, self._routes, self.connection, self._listener.submission
+                    )
+                    self.connection.answer(reply)
                 case ContentReceived():
                     self._transaction.content.write(event.octets)
                 case ChunkReceived():
@@ -96,14 +98,20 @@ class EngineRun:
                         extensions=event.extensions,
                         coordinates=self._listener.coordinates,
                         contents=self._listener.contents,
+                        submission=self._listener.submission if self.connection.authenticated_by == STOKEN else None,
                     )
                     self.connection.answer(*replies)
                 case TransactionAborted():
                     self._transaction = None
+                case SubmissionTokenRequested():
+                    self.connection.answer(give_token(self._listener.submission, event))
+                case CredentialsReceived(mechanism="STOKEN"):
+                    right = is_known(self._listener.submission, event)
+                    self.connection.answer(AUTHENTICATED if right else BAD_CREDENTIALS)
                 case CredentialsReceived():
                     login, _, password = self._settings.login.partition(":")
                     right = (event.login, event.password) == (login.encode(), password.encode())
-                    self.connection.answer(_AUTHENTICATED if right else _BAD_CREDENTIALS)
+                    self.connection.answer(AUTHENTICATED if right else BAD_CREDENTIALS)
                 case TlsRequested():
                     self._tls_wanted = True
 

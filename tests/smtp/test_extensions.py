@@ -6,7 +6,12 @@ from gateway.smtp import EXTENSIONS, SMTP, Extension, ExtensionTable, Limits, Po
 from gateway.smtp.extensions import Chunking, EightBitMime, Metadata, Size, extension_table
 
 POLICY = Policy(
-    message_octets=1000, starttls=True, authentication=True, authentication_without_tls=True, reply_codes=True
+    message_octets=1000,
+    starttls=True,
+    authentication=True,
+    authentication_without_tls=True,
+    reply_codes=True,
+    submission_tokens=True,
 )
 
 

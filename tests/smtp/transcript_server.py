@@ -22,13 +22,16 @@ from gateway.ingress.settings import OfferedCodes
 from gateway.keys import Key, KeyRing, Purpose
 from gateway.maildata import ContentTokens
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
+from gateway.smtp.extensions.stoken import DELIVERY_ID, STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA
 from gateway.status import Status
+from gateway.stoken import SubmissionTokens
 from tests.smtp.transcript import Transcript, unescape
 
 HOSTNAME = "mx.example.com"
 COORDINATES = {"recorder": ("place", "number"), "smtp": ("host",)}
 KEY = Key(purpose=Purpose.MAILDATA, id="1", created="2026-11-22T00:00:00.000000Z", secret=bytes(32))
+SUBMISSION_KEY = Key(purpose=Purpose.STOKEN, id="1", created="2026-11-22T00:00:00.000000Z", secret=bytes(32))
 _DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} \+0000")
 
 
@@ -48,6 +51,7 @@ class Settings:
     before_content: bool = False
     trusted: bool = False
     receipts: bool = False  # response codes for receipts are offered
+    stoken: bool = False  # submission by token is offered
     maildata: bool = False  # tokens about stored content are offered, of what the recorder has
     places: tuple[str, ...] = ("store",)  # where the receipts of a mail say that it is, "_" for a blank, "-" for none
     # recipients at example.org go to a destination that takes them; those at other domains have no route
@@ -144,7 +148,8 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         require_authentication=settings.require_auth,
         authentication_without_tls=settings.auth_in_clear,
         bmtd_before_content=settings.before_content,
-        reply_codes=settings.receipts or settings.maildata,
+        reply_codes=settings.receipts or settings.maildata or settings.stoken,
+        submission_tokens=settings.stoken,
     )
     everyone = (ipaddress.ip_network("127.0.0.0/8"),)
     return ListenerSettings(
@@ -159,10 +164,15 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         trusted_networks=everyone if settings.trusted else (),
         reply_codes=tuple(
             OfferedCodes(names=names, networks=everyone)
-            for names, is_offered in ((receipt_names(COORDINATES), settings.receipts), ((MAILDATA,), settings.maildata))
+            for names, is_offered in (
+                (receipt_names(COORDINATES), settings.receipts),
+                ((MAILDATA,), settings.maildata),
+                ((STOKEN, DELIVERY_ID), settings.stoken),
+            )
             if is_offered
         ),
         coordinates=COORDINATES,
+        submission=SubmissionTokens(KeyRing([SUBMISSION_KEY])) if settings.stoken else None,
         contents=ContentTokens(KeyRing([KEY]), issuer=HOSTNAME, storages=["recorder"]) if settings.maildata else None,
     )
 

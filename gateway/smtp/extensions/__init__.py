@@ -15,6 +15,7 @@ from gateway.smtp.extensions.pipelining import Pipelining
 from gateway.smtp.extensions.size import Size
 from gateway.smtp.extensions.smtputf8 import SmtpUtf8
 from gateway.smtp.extensions.starttls import StartTls
+from gateway.smtp.extensions.stoken import Stoken
 from gateway.smtp.extensions.xreplymeta import XReplyMeta
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Size",
     "SmtpUtf8",
     "StartTls",
+    "Stoken",
     "XReplyMeta",
     "extension_table",
 ]
@@ -48,6 +50,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     Auth,
     Metadata,
     XReplyMeta,
+    Stoken,
     Help,
 )
 
