@@ -1,6 +1,8 @@
 """Records of a real broker read again, in every form that the connector writes."""
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from connectors.kafka import CONNECTOR
 from connectors.kafka.record import RecordLayout
@@ -90,6 +92,21 @@ async def test_what_is_not_there_is_said_to_be_so(kafka, make_topic):
             await read_all(CONNECTOR.source(configured), extent)
     with pytest.raises(SourceError, match="say which one with --topic"):
         await read_all(CONNECTOR.source(settings(kafka, "mail.{listener}")))
+
+
+async def test_offsets_that_were_deleted_are_said_to_be_so(kafka, make_topic):
+    topic = make_topic(partitions=1)
+    configured = settings(kafka, topic)
+    mails = [plain_mail() for _ in range(3)]
+    await sent(configured, mails)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=2)})
+    await admin.close()
+    (left,) = await read_all(CONNECTOR.source(configured))
+    assert left.envelope.id == mails[2].envelope.id
+    with pytest.raises(SourceError, match="begins at offset 2: what was before has been deleted"):
+        await read_all(CONNECTOR.source(configured), Extent(offsets=(Offsets(partition=0, first=1),)))
 
 
 @pytest.mark.parametrize(
