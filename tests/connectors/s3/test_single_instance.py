@@ -14,7 +14,7 @@ from connectors.s3 import CONNECTOR, collection
 from gateway import archive
 from gateway.codec import json_v1
 from gateway.collection import Collected, CollectingConnector
-from gateway.connector import TransientFailure
+from gateway.connector import Extent, TransientFailure
 from gateway.envelope import Content, Mail, shared_content_key
 from gateway.testing import check_connector
 
@@ -315,3 +315,17 @@ async def test_the_copy_of_a_bucket_is_an_archive_that_can_be_verified_and_read(
     assert sorted(found) == sorted([SAME, SAME, b"other"])
     (tmp_path / KEY).write_bytes(SAME[:-1] + b"!")
     assert [finding.verdict for finding in archive.verify(tmp_path)].count(archive.Verdict.DAMAGED) == 3
+
+
+async def test_what_is_shared_is_read_again_for_a_replay(connector, shelf, make_mail):
+    mails = {mail.envelope.id: mail for mail in (make_mail(SAME), make_mail(SAME), make_mail(b"other"))}
+    for mail in mails.values():
+        await connector.emit(mail)
+    source = CONNECTOR.source(shelf.settings(single_instance=True))
+    read = {}
+    async for found in source.mails(Extent(), None):
+        mail = await found.read(lambda _: True)
+        read[found.id] = mail.content.read()
+        mail.content.close()
+    await source.close()
+    assert read == {id_: mail.content.read() for id_, mail in mails.items()}
