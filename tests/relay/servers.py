@@ -29,12 +29,15 @@ async def our_listener(spool, *, disabled=()):
 
 @asynccontextmanager
 async def listening(
-    spool, *, disabled=(), dialect=SMTP, taken=None, policy=None, hostname="mx.example.org", **settings
+    spool, *, disabled=(), dialect=SMTP, taken=None, policy=None, hostname="mx.example.org", referral=None, **settings
 ):
-    """A listener of this gateway that takes mail for anybody: where it is, and what it took, or the `taken` it has."""
+    """A listener of this gateway that takes mail for anybody: where it is, and what it took, or the `taken` it has.
+
+    With a `referral` it refers those who may be referred, and ask for it.
+    """
     taken = MemoryConnector() if taken is None else taken
     destination = Destination(taken, name="memory", metadata="preserve", deadline_seconds=SECONDS, max_in_flight=10)
-    routes = Routes([Route(recipients=("*",), destinations=(destination,))], hostname=hostname)
+    routes = Routes([Route(recipients=("*",), destinations=(destination,), referral=referral)], hostname=hostname)
     settings = ListenerSettings(
         name="mx",
         hostname=hostname,
