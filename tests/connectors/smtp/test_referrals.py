@@ -1,5 +1,6 @@
 """Referrals are followed to servers that are listed, as far as they lead, and to no other."""
 
+import asyncio
 import ipaddress
 import ssl
 from contextlib import AsyncExitStack
@@ -8,10 +9,12 @@ from itertools import pairwise
 import pytest
 import trustme
 
+from connectors.smtp.attempt import Attempts, Host
 from connectors.smtp.pool import Pool
 from gateway.connector import PermanentFailure, TransientFailure
 from gateway.envelope import Parameter
 from gateway.ingress.settings import OfferedCodes
+from gateway.relay.handover import Referred
 from gateway.relay.session import Access, Login
 from gateway.smtp import DIALECTS, SMTP, Policy
 from gateway.smtp.referral import parse_referral
@@ -24,6 +27,7 @@ from tests.relay.servers import listening
 from tests.servers.ports import free_port
 
 REFERRALS = (OfferedCodes(names=("REFERRAL",), networks=(ipaddress.ip_network("127.0.0.0/8"),)),)
+SECONDS = 20
 LOOPBACK = ("127.0.0.0/8",)
 OFFERED = (*HELLO, "XREPLYMETA REFERRAL")
 DSN = (*OFFERED, "DSN")
@@ -161,6 +165,18 @@ async def test_a_server_that_refers_to_itself_is_a_circle_under_any_name():
     assert len(heard(proxy, "RCPT")) == 4
 
 
+async def test_a_circle_is_one_although_the_first_server_is_not_listed():
+    async with (
+        Scripted(offers=OFFERED) as first,
+        Scripted(offers=OFFERED) as second,
+        connected(first.address, follow_referrals=("localhost",)) as connector,
+    ):
+        say(first, to(second, host="localhost"))
+        say(second, to(first))
+        failure = await failure_of(connector, mail_to("a@example.org"))
+    assert str(failure.status) == "5.4.6"
+
+
 async def test_a_name_in_other_letters_is_the_same_server():
     async with (
         Scripted(offers=OFFERED) as proxy,
@@ -222,6 +238,7 @@ async def test_each_recipient_has_its_own_way():
         (("backend*.example.org",), "backend.evil.example.org"),
         (("backend*.example.org",), "backend1.example.org.evil.example"),
         (("*host*",), "127.0.0.1"),
+        (("*.*.*.*",), "127.0.0.1"),
     ],
 )
 async def test_a_target_that_is_not_listed_is_never_spoken_to(allowed, host):
@@ -343,6 +360,19 @@ async def test_dovecots_form_is_read_where_it_is_expected(offers):
                     assert str((await failure_of(connector, mail_to("a@example.org"))).status) == "5.2.900"
     there = [recipients for _, recipients, _ in target.mails]
     assert there == [["RCPT TO:<a@example.org>"]] * 2 + [["RCPT TO:<box@example.org>"]]
+
+
+async def test_a_server_that_refers_has_decided_and_no_other_of_its_addresses_is_asked():
+    async with Scripted(offers=OFFERED) as one, Scripted() as other:
+        say(one, to(other))
+        pool = Pool(max_connections=5, max_mails=5, idle_seconds=5)
+        access = Access(dialect=SMTP, hello_name="gw.example.net", referrals="structured")
+        hosts = [Host(name="backend", server=TcpBind(*server.address)) for server in (one, other)]
+        until = asyncio.get_running_loop().time() + SECONDS
+        outcome = await Attempts(pool, lambda *_: access).hand_over(mail_to("a@example.org"), hosts, until=until)
+        await pool.close()
+    assert isinstance(outcome.verdicts[0], Referred)
+    assert other.sessions == []
 
 
 # What goes along, and what does not.
