@@ -6,7 +6,7 @@ from gateway.collection import SharingSettings
 from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
 from gateway.ingress.receipt_codes import receipt_names
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.keys import KeyRing
 from gateway.smtp import Limits as SessionLimits
 from gateway.smtp.dialect import DIALECTS
@@ -46,7 +46,7 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         ((STOKEN, DELIVERY_ID), asked.stoken),
         ((REFERRAL,), asked.referral),
     )
-    reply_codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
+    offered = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
     policy = Policy(
         message_octets=listener.max_message_bytes,
         starttls=tls is not None and tls.mode == "starttls",
@@ -55,7 +55,7 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         require_authentication=authentication is not None and authentication.required,
         authentication_without_tls=authentication is not None and authentication.allow_without_tls,
         bmtd_before_content=listener.bmtd_order == "before-content",
-        reply_codes=bool(reply_codes),
+        reply_codes=bool(offered),
         submission_tokens=bool(asked.stoken),
     )
     return ListenerSettings(
@@ -70,11 +70,13 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
         authenticator=_authenticator(authentication) if authentication else None,
         trusted_networks=listener.trusted_networks,
         proxy_networks=listener.proxy_protocol_networks,
-        reply_codes=reply_codes,
-        coordinates=coordinates,
-        signer=signer,
-        contents=contents,
-        submission=submission_tokens(keys) if asked.stoken else None,
+        reply_metadata=ReplyMetadata(
+            offered=offered,
+            coordinates=coordinates,
+            signer=signer,
+            contents=contents,
+            submission=submission_tokens(keys) if asked.stoken else None,
+        ),
         max_connections=limits.max_connections,
         max_connections_per_client=limits.max_connections_per_client,
         idle_seconds=limits.idle_seconds,

@@ -30,7 +30,8 @@ async def authenticate(
 ) -> Reply:
     """The answer to AUTH in the session of that id, and its line in the log."""
     if credentials.mechanism == STOKEN:
-        success = settings.submission is not None and is_known(settings.submission, credentials)
+        submission = settings.reply_metadata.submission
+        success = submission is not None and is_known(submission, credentials)
     elif settings.authenticator is None:
         return _UNAVAILABLE
     else:

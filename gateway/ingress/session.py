@@ -20,11 +20,11 @@ from gateway.ingress.authentication import authenticate
 from gateway.ingress.connections import Connections
 from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
+from gateway.ingress.networks import is_in
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
-from gateway.ingress.receipt_codes import RECEIPT
 from gateway.ingress.recipient import take_recipient
-from gateway.ingress.settings import ListenerSettings, codes_for, is_in
+from gateway.ingress.settings import ListenerSettings
 from gateway.ingress.submission import give_token
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
@@ -45,8 +45,6 @@ from gateway.smtp import (
     TransactionAborted,
     Waiting,
 )
-from gateway.smtp.extensions.stoken import STOKEN
-from gateway.smtp.extensions.xreplymeta import MAILDATA
 from gateway.smtp.refusals import NOT_AVAILABLE
 
 __all__ = ["Session"]
@@ -117,7 +115,7 @@ class Session(asyncio.Protocol):
             self._proxy_header = ProxyHeader() if behind_proxy else None
             self._run(self._open())
         else:
-            self._connection.greet(reply_codes=codes_for(self._settings, self._client))
+            self._connection.greet(reply_codes=self._settings.reply_metadata.offered_to(self._client))
             self._pump(0)
 
     def data_received(self, octets: bytes) -> None:
@@ -264,11 +262,11 @@ class Session(asyncio.Protocol):
 
     def _route(self, recipient: RecipientReceived) -> None:
         connection = self._connection
-        reply = take_recipient(recipient, self._open_transaction, self._routes, connection, self._settings.submission)
-        connection.answer(reply)
+        submission = self._settings.reply_metadata.submission
+        connection.answer(take_recipient(recipient, self._open_transaction, self._routes, connection, submission))
 
     def _give_token(self, request: SubmissionTokenRequested) -> None:
-        tokens = self._settings.submission
+        tokens = self._settings.reply_metadata.submission
         self._connection.answer(give_token(tokens, request) if tokens is not None else NOT_AVAILABLE)
 
     def _abort_transaction(self, aborted: TransactionAborted) -> None:
@@ -342,10 +340,8 @@ class Session(asyncio.Protocol):
                 transaction,
                 self._settings.dialect,
                 extensions=message.extensions,
-                coordinates=self._settings.coordinates,
-                signer=self._settings.signer if RECEIPT in self._connection.transaction.reply_codes else None,
-                contents=self._settings.contents if MAILDATA in self._connection.transaction.reply_codes else None,
-                submission=self._settings.submission if self._connection.authenticated_by == STOKEN else None,
+                reply_metadata=self._settings.reply_metadata,
+                asked_for=self._connection.transaction.reply_codes,
             )
         except asyncio.CancelledError:
             records.mail_cut_off(transaction, _SHUTDOWN, seconds=time.monotonic() - started)
@@ -388,7 +384,7 @@ class Session(asyncio.Protocol):
             early, self._early = self._early, None
             await self._handshake(early)
             self._connection.tls_established()
-        self._connection.greet(reply_codes=codes_for(self._settings, self._client))
+        self._connection.greet(reply_codes=self._settings.reply_metadata.offered_to(self._client))
 
     async def _upgrade(self) -> None:
         output = self._connection.data_to_send()

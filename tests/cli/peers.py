@@ -46,7 +46,7 @@ def gateway(
             message_octets=message_octets,
             starttls="tls" in settings and not settings.get("implicit_tls"),
             authentication=authenticator is not None,
-            reply_codes="reply_codes" in settings,
+            reply_codes="reply_metadata" in settings,
         )
         listener = Listener(
             ListenerSettings(

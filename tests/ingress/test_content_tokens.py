@@ -18,7 +18,7 @@ from gateway.connector import Receipt
 from gateway.delivery import RecipientOutcome
 from gateway.envelope import Recipient
 from gateway.ingress import content_tokens
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.keys import Key, KeyRing, Purpose
 from gateway.maildata import ContentTokens
 from gateway.smtp import Reply
@@ -37,8 +37,7 @@ async def backend(folder, root, *, key=KEY, dialect="lmtp"):
         folder,
         dialect=dialect,
         policy={"reply_codes": True},
-        reply_codes=(OfferedCodes(names=("MAILDATA",), networks=EVERYBODY),),
-        contents=tokens,
+        reply_metadata=ReplyMetadata(offered=(OfferedCodes(names=("MAILDATA",), networks=EVERYBODY),), contents=tokens),
     )
     connector = CONNECTOR.build(DirectorySettings(name="archive", path=root, single_instance=True), {})
     await connector.open()

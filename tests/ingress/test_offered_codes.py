@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from tests.ingress.gateway import HELLO, gateway, settings
 from tests.ingress.test_behind_proxies import TRUSTED, V1
 
@@ -14,7 +14,7 @@ ANNOUNCED = ipaddress.ip_network("198.51.100.0/24")
 
 def offering(tmp_path, *families, **changed):
     codes = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families)
-    return settings(tmp_path, policy={"reply_codes": True}, reply_codes=codes, **changed)
+    return settings(tmp_path, policy={"reply_codes": True}, reply_metadata=ReplyMetadata(offered=codes), **changed)
 
 
 async def offered(listener_settings, *octets: bytes) -> list[str]:

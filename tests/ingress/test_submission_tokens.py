@@ -11,7 +11,7 @@ from aiosmtpd.smtp import AuthResult
 from structlog.testing import capture_logs
 
 from gateway.codec import json_v1
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.keys import Key, KeyRing, Purpose
 from gateway.smtp.submission_token import TokenKind, read_token
 from gateway.stoken import SubmissionTokens
@@ -37,8 +37,7 @@ def submission(tmp_path, server_tls):
             policy={"reply_codes": True, "submission_tokens": True},
             tls=server_tls,
             authenticator=accept_anybody,
-            reply_codes=(CODES,),
-            submission=SubmissionTokens(KeyRing([key])),
+            reply_metadata=ReplyMetadata(offered=(CODES,), submission=SubmissionTokens(KeyRing([key]))),
         )
         return gateway(offered)
 

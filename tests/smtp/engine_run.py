@@ -8,7 +8,6 @@ from gateway.ingress.acknowledge import SENDER_OK
 from gateway.ingress.authentication import AUTHENTICATED, BAD_CREDENTIALS
 from gateway.ingress.handover import hand_over
 from gateway.ingress.recipient import take_recipient
-from gateway.ingress.settings import codes_for
 from gateway.ingress.submission import give_token, is_known
 from gateway.ingress.transaction import SessionFacts, Transaction
 from gateway.smtp import (
@@ -26,7 +25,6 @@ from gateway.smtp import (
     TransactionAborted,
     Waiting,
 )
-from gateway.smtp.extensions.stoken import STOKEN
 from tests.smtp.transcript import Transcript
 from tests.smtp.transcript_server import HOSTNAME, Recorder, Settings, listener_settings, routes
 
@@ -49,7 +47,7 @@ class EngineRun:
             extensions=self._listener.extensions,
             limits=self._listener.limits,
         )
-        self.connection.greet(reply_codes=codes_for(self._listener, CLIENT))
+        self.connection.greet(reply_codes=self._listener.reply_metadata.offered_to(CLIENT))
         self._transaction: Transaction | None = None
         self._tls_wanted = False
 
@@ -81,7 +79,11 @@ class EngineRun:
                     self.connection.answer(SENDER_OK)
                 case RecipientReceived():
                     reply = take_recipient(
-                        event, self._transaction, self._routes, self.connection, self._listener.submission
+                        event,
+                        self._transaction,
+                        self._routes,
+                        self.connection,
+                        self._listener.reply_metadata.submission,
                     )
                     self.connection.answer(reply)
                 case ContentReceived():
@@ -96,17 +98,16 @@ class EngineRun:
                         transaction,
                         self.connection.dialect,
                         extensions=event.extensions,
-                        coordinates=self._listener.coordinates,
-                        contents=self._listener.contents,
-                        submission=self._listener.submission if self.connection.authenticated_by == STOKEN else None,
+                        reply_metadata=self._listener.reply_metadata,
+                        asked_for=self.connection.transaction.reply_codes,
                     )
                     self.connection.answer(*replies)
                 case TransactionAborted():
                     self._transaction = None
                 case SubmissionTokenRequested():
-                    self.connection.answer(give_token(self._listener.submission, event))
+                    self.connection.answer(give_token(self._listener.reply_metadata.submission, event))
                 case CredentialsReceived(mechanism="STOKEN"):
-                    right = is_known(self._listener.submission, event)
+                    right = is_known(self._listener.reply_metadata.submission, event)
                     self.connection.answer(AUTHENTICATED if right else BAD_CREDENTIALS)
                 case CredentialsReceived():
                     login, _, password = self._settings.login.partition(":")

@@ -18,7 +18,7 @@ from gateway.envelope import Mail
 from gateway.envelope.flatten import flatten
 from gateway.ingress import Listener, ListenerSettings
 from gateway.ingress.receipt_codes import receipt_names
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.keys import Key, KeyRing, Purpose
 from gateway.maildata import ContentTokens
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
@@ -162,18 +162,22 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         tls=tls,
         authenticator=authenticator if login else None,
         trusted_networks=everyone if settings.trusted else (),
-        reply_codes=tuple(
-            OfferedCodes(names=names, networks=everyone)
-            for names, is_offered in (
-                (receipt_names(COORDINATES), settings.receipts),
-                ((MAILDATA,), settings.maildata),
-                ((STOKEN, DELIVERY_ID), settings.stoken),
-            )
-            if is_offered
+        reply_metadata=ReplyMetadata(
+            offered=tuple(
+                OfferedCodes(names=names, networks=everyone)
+                for names, is_offered in (
+                    (receipt_names(COORDINATES), settings.receipts),
+                    ((MAILDATA,), settings.maildata),
+                    ((STOKEN, DELIVERY_ID), settings.stoken),
+                )
+                if is_offered
+            ),
+            coordinates=COORDINATES,
+            submission=SubmissionTokens(KeyRing([SUBMISSION_KEY])) if settings.stoken else None,
+            contents=(
+                ContentTokens(KeyRing([KEY]), issuer=HOSTNAME, storages=["recorder"]) if settings.maildata else None
+            ),
         ),
-        coordinates=COORDINATES,
-        submission=SubmissionTokens(KeyRing([SUBMISSION_KEY])) if settings.stoken else None,
-        contents=ContentTokens(KeyRing([KEY]), issuer=HOSTNAME, storages=["recorder"]) if settings.maildata else None,
     )
 
 

@@ -13,7 +13,7 @@ from connectors.smtp.attempt import Attempts, Host
 from connectors.smtp.pool import Pool
 from gateway.connector import PermanentFailure, TransientFailure
 from gateway.envelope import Parameter
-from gateway.ingress.settings import OfferedCodes
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.relay.handover import Referred
 from gateway.relay.session import Access, Login
 from gateway.smtp import DIALECTS, SMTP, Policy
@@ -26,7 +26,9 @@ from tests.connectors.smtp.test_real_servers import mail_to as whole_mail_to
 from tests.relay.servers import listening
 from tests.servers.ports import free_port
 
-REFERRALS = (OfferedCodes(names=("REFERRAL",), networks=(ipaddress.ip_network("127.0.0.0/8"),)),)
+REFERRALS = ReplyMetadata(
+    offered=(OfferedCodes(names=("REFERRAL",), networks=(ipaddress.ip_network("127.0.0.0/8"),)),)
+)
 SECONDS = 20
 LOOPBACK = ("127.0.0.0/8",)
 OFFERED = (*HELLO, "XREPLYMETA REFERRAL")
@@ -424,7 +426,7 @@ async def test_the_target_needs_the_same_tls(tmp_path, use, certificate, arrives
 
     async with AsyncExitStack() as stack:
         where, taken = await stack.enter_async_context(listening(tmp_path, **(tls(certificate) if certificate else {})))
-        referring = {"referral": parse_referral(url(where)), "reply_codes": REFERRALS}
+        referring = {"referral": parse_referral(url(where)), "reply_metadata": REFERRALS}
         proxy, _ = await stack.enter_async_context(listening(tmp_path, **tls("127.0.0.1"), **referring))
         connector = await stack.enter_async_context(
             connected(proxy, tls=use, tls_ca_file=tmp_path / "ca.pem", follow_referrals=LOOPBACK)
@@ -451,7 +453,7 @@ async def test_a_mail_that_is_referred_is_the_same_mail_with_all_its_containers(
                 tmp_path,
                 policy=Policy(message_octets=1_000_000, reply_codes=True),
                 referral=parse_referral(url(where, scheme=scheme)),
-                reply_codes=REFERRALS,
+                reply_metadata=REFERRALS,
             )
         )
         connector = await stack.enter_async_context(connected(proxy, follow_referrals=LOOPBACK))
