@@ -36,6 +36,7 @@ class ClientRun:
             DIALECTS[transcript.settings.get("dialect", "smtp")],
             hello_name="client.example.net",
             trusted=transcript.settings.get("trusted") == "yes",
+            dovecot_referrals=transcript.settings.get("dovecot") == "yes",
         )
 
     def converse(

@@ -18,7 +18,7 @@ WITHOUT_CODES = [
     for each in OF_SERVERS
     if each.name not in LENGTHS
     and "structured-replies" not in each.name
-    and not {"receipts", "maildata", "stoken"} & each.settings.keys()
+    and not {"receipts", "maildata", "stoken", "referral"} & each.settings.keys()
 ]
 
 

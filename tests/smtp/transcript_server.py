@@ -24,6 +24,7 @@ from gateway.maildata import ContentTokens
 from gateway.smtp import DIALECTS, Limits, Policy, extension_table
 from gateway.smtp.extensions.stoken import DELIVERY_ID, STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA
+from gateway.smtp.referral import REFERRAL, parse_referral
 from gateway.status import Status
 from gateway.stoken import SubmissionTokens
 from tests.smtp.transcript import Transcript, unescape
@@ -53,17 +54,23 @@ class Settings:
     receipts: bool = False  # response codes for receipts are offered
     stoken: bool = False  # submission by token is offered
     maildata: bool = False  # tokens about stored content are offered, of what the recorder has
+    referral: bool = False  # referrals are offered
     places: tuple[str, ...] = ("store",)  # where the receipts of a mail say that it is, "_" for a blank, "-" for none
     # recipients at example.org go to a destination that takes them; those at other domains have no route
     answers: dict[str, str] = field(default_factory=dict)  # recipient -> "451 4.4.1 text" or "550 5.1.1 text"
+    # recipient -> "refer url" or "dovecot url"; with "taken" in between, the recorder gets what is not referred
+    referrals: dict[str, str] = field(default_factory=dict)
 
 
 def settings_of(transcript: Transcript) -> Settings:
     known: dict[str, object] = {}
     limits: dict[str, int] = {}
     answers: dict[str, str] = {}
+    referrals: dict[str, str] = {}
     for name, value in transcript.settings.items():
-        if "@" in name:
+        if "@" in name and value.startswith(("refer_", "dovecot_")):
+            referrals[name] = value.replace("_", " ")
+        elif "@" in name:
             answers[name] = value.replace("_", " ")
         elif name.startswith("limit_"):
             limits[name.removeprefix("limit_")] = int(value)
@@ -75,7 +82,7 @@ def settings_of(transcript: Transcript) -> Settings:
             known[name] = value == "yes"
         else:
             known[name] = value
-    return Settings(**known, limits=limits, answers=answers)
+    return Settings(**known, limits=limits, answers=answers, referrals=referrals)
 
 
 class Recorder:
@@ -148,7 +155,7 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
         require_authentication=settings.require_auth,
         authentication_without_tls=settings.auth_in_clear,
         bmtd_before_content=settings.before_content,
-        reply_codes=settings.receipts or settings.maildata or settings.stoken,
+        reply_codes=settings.receipts or settings.maildata or settings.stoken or settings.referral,
         submission_tokens=settings.stoken,
     )
     everyone = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -169,6 +176,7 @@ def listener_settings(settings: Settings, spool: Path, tls: ssl.SSLContext | Non
                     (receipt_names(COORDINATES), settings.receipts),
                     ((MAILDATA,), settings.maildata),
                     ((STOKEN, DELIVERY_ID), settings.stoken),
+                    ((REFERRAL,), settings.referral),
                 )
                 if is_offered
             ),
@@ -191,6 +199,16 @@ def routes(settings: Settings, recorder: Recorder) -> Routes:
     recorder.location = Recorder(place=first).location
     copies = [Recorder(place=place, name=f"copy-{number}") for number, place in enumerate(others, 1)]
     everywhere = tuple(_destination(each, each.name) for each in (recorder, *copies))
+    for recipient, text in settings.referrals.items():
+        style, *taken, url = text.split(" ")
+        found.append(
+            Route(
+                recipients=(recipient,),
+                destinations=everywhere if taken else (),
+                referral=parse_referral(url),
+                dovecot_form=style == "dovecot",
+            )
+        )
     found.append(Route(recipients=("*@example.org",), destinations=everywhere))
     return Routes(found, hostname="example.org")
 
