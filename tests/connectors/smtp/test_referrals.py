@@ -26,9 +26,7 @@ from tests.connectors.smtp.test_real_servers import mail_to as whole_mail_to
 from tests.relay.servers import listening
 from tests.servers.ports import free_port
 
-REFERRALS = ReplyMetadata(
-    offered=(OfferedCodes(names=("REFERRAL",), networks=(ipaddress.ip_network("127.0.0.0/8"),)),)
-)
+REFERRALS = ReplyMetadata(offered=(OfferedCodes(names=("REFERRAL",), networks=(ipaddress.ip_network("127.0.0.0/8"),)),))
 SECONDS = 20
 LOOPBACK = ("127.0.0.0/8",)
 OFFERED = (*HELLO, "XREPLYMETA REFERRAL")
