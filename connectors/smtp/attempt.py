@@ -9,6 +9,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from msgspec import Struct
@@ -70,63 +71,50 @@ class Attempts:
         Hosts of one name stand together. However it ends, the outcome says of each recipient what is known then, by
         the time `until` of the event loop's clock; nothing is raised but what cancels it.
         """
-        running = _Running()
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._hand_over(mail, hosts, running)
-        except TimeoutError as error:
-            failure = TransientFailure(
-                DESTINATION_UNRESPONSIVE,
-                "the next mail server did not answer in time",
-                cause=f"{running.server} did not finish in time",
-                possibly_stored=running.session is not None and running.session.all_sent,
-            )
-            failure.__cause__ = error
-            return _failed(mail, failure, running.host)
-
-    async def _hand_over(self, mail: Mail, hosts: Sequence[Host], running: "_Running") -> Outcome:
         outcome: Outcome | None = None
         for _, equals in groupby(hosts, lambda host: host.preference):
-            for host in await self._in_order(mail, tuple(equals)):
-                running.host = host
-                found = await self._try(mail, host, running)
+            for host in await self._in_order(mail, tuple(equals), until):
+                found = await self._try(mail, host, until)
                 if found.host is not None or outcome is None:
                     outcome = found
-                if not _may_go_elsewhere(found):
-                    return found
+                if not _may_go_elsewhere(found) or asyncio.get_running_loop().time() >= until:
+                    return outcome
         if outcome is None:
             raise ValueError("a mail is handed to at least one host")
         return outcome
 
-    async def _try(self, mail: Mail, host: Host, running: "_Running") -> Outcome:
-        try:
-            handover = await self._send(mail, host, running)
-            if not handover.answered and running.reused:
-                # The server has closed a connection that was kept, before it could read of this mail.
-                handover = await self._send(mail, host, running, fresh=True)
-        except TransientFailure as failure:
-            return _failed(mail, failure, None if running.session is None else host)
-        except PermanentFailure as failure:
-            return _failed(mail, failure, host)
+    async def _try(self, mail: Mail, host: Host, until: float) -> Outcome:
+        handover: Handover | None = None
+        while handover is None or not handover.answered:
+            # A second time where the server has closed a connection that was kept, before it could read of this mail.
+            try:
+                session = await self._take(host, mail, until, fresh=handover is not None)
+            except TransientFailure as failure:
+                return _failed(mail, failure, None)
+            was_kept = session.mails > 0
+            try:
+                handover = await _send_to_all(session, mail, until)
+            except (TransientFailure, PermanentFailure) as failure:
+                return _failed(mail, failure, host)
+            finally:
+                await self._pool.give_back(session)
+            if not was_kept:
+                break
         return Outcome(verdicts=handover.verdicts, host=host, carried=handover.carried, notifies=handover.notifies)
 
-    async def _send(self, mail: Mail, host: Host, running: "_Running", *, fresh: bool = False) -> Handover:
-        running.session = None
-        session = await self._take(host, mail, fresh=fresh)
-        running.session, running.reused = session, session.mails > 0
+    async def _take(self, host: Host, mail: Mail, until: float, *, fresh: bool = False) -> Session:
         try:
-            return await _send_to_all(session, mail)
-        finally:
-            await self._pool.give_back(session)
-
-    async def _take(self, host: Host, mail: Mail, *, fresh: bool = False) -> Session:
-        session = await self._pool.take(host.server, self._access(host, mail), fresh=fresh)
+            async with asyncio.timeout_at(until):
+                session = await self._pool.take(host.server, self._access(host, mail), fresh=fresh)
+        except TimeoutError as error:
+            text, cause = "the next mail server did not answer in time", f"{host.server} did not begin in time"
+            raise TransientFailure(DESTINATION_UNRESPONSIVE, text, cause=cause) from error
         self._remember(host.name, takes_metadata=carries_metadata(session.capabilities))
         return session
 
     # Which of equals is first.
 
-    async def _in_order(self, mail: Mail, equals: Sequence[Host]) -> Sequence[Host]:
+    async def _in_order(self, mail: Mail, equals: Sequence[Host], until: float) -> Sequence[Host]:
         """Hosts of one preference: those that take metadata first, otherwise in any order (RFC 5321 §5.1)."""
         by_name = {name: tuple(hosts) for name, hosts in groupby(equals, lambda host: host.name)}
         if len(by_name) == 1:
@@ -135,18 +123,18 @@ class Attempts:
         random.shuffle(names)
         unknown = [name for name in names if self._takes_metadata(name) is None]
         if unknown:
+            until = min(until, asyncio.get_running_loop().time() + _ASKING_SECONDS)
             async with asyncio.TaskGroup() as asking:
                 for name in unknown:
-                    asking.create_task(self._ask(by_name[name][0], mail))
+                    asking.create_task(self._ask(by_name[name][0], mail, until))
         names.sort(key=lambda name: not self._takes_metadata(name))
         return [host for name in names for host in by_name[name]]
 
-    async def _ask(self, host: Host, mail: Mail) -> None:
+    async def _ask(self, host: Host, mail: Mail, until: float) -> None:
         """Find out what the host offers; the connection stays for a mail."""
         try:
-            async with asyncio.timeout(_ASKING_SECONDS):
-                await self._pool.give_back(await self._take(host, mail))
-        except (TransientFailure, TimeoutError):
+            await self._pool.give_back(await self._take(host, mail, until))
+        except TransientFailure:
             # Whoever gives it the mail is told why.
             self._remember(host.name, takes_metadata=False, seconds=_UNREACHABLE_SECONDS)
 
@@ -161,34 +149,23 @@ class Attempts:
             self._known.popitem(last=False)
 
 
-class _Running:
-    """How far an attempt has come."""
-
-    def __init__(self) -> None:
-        self.host: Host | None = None
-        self.session: Session | None = None
-        self.reused = False
-
-    @property
-    def server(self) -> str:
-        return str(self.host.server) if self.host is not None else "no server"
-
-
-async def _send_to_all(session: Session, mail: Mail) -> Handover:
+async def _send_to_all(session: Session, mail: Mail, until: float) -> Handover:
     """Send the mail, and again to those recipients of whom the server said that they were too many at once."""
-    handover = await session.send(mail)
-    verdicts = list(handover.verdicts)
+    first = handover = await session.send(mail, until=until)
+    verdicts = list(first.verdicts)
     while any(isinstance(each, Reply | Referred) for each in handover.verdicts) and session.is_open:
         # RFC 5321 §4.5.3.1.10: the remaining ones go in transactions of their own.
         left = [position for position, each in enumerate(verdicts) if _is_one_too_many(each)]
         if not left:
             break
-        handover = await session.send(mail.for_recipients(left))
+        try:
+            handover = await session.send(mail.for_recipients(left), until=until)
+        except (TransientFailure, PermanentFailure):
+            # What was decided before stands, and those who were too many come again.
+            break
         for position, each in zip(left, handover.verdicts, strict=True):
             verdicts[position] = each
-    return Handover(
-        verdicts=tuple(verdicts), carried=handover.carried, notifies=handover.notifies, answered=handover.answered
-    )
+    return replace(first, verdicts=tuple(verdicts))
 
 
 def _is_one_too_many(verdict: Verdict) -> bool:

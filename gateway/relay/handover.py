@@ -1,8 +1,8 @@
 """What became of a mail that was sent to the next server: a verdict for each recipient, and the receipt of them all.
 
 A refusal is the server's word about one recipient (MAIL, RCPT, and in LMTP the end of the content), or about all of
-them. Where the connection was lost first, the outcome is a transient failure, which says `possibly_stored` where the
-whole mail was sent.
+them. Where the connection was lost or given up first, the outcome is a transient failure, which says `possibly_stored`
+where the whole mail was sent.
 """
 
 from collections.abc import Collection, Sequence
@@ -57,7 +57,7 @@ def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bo
         text = "the next mail server asks to come again later"
         # RFC 5321 §3.8: 421 is about the server and not about the mail.
         return TransientFailure(status_of(reply, 4), text, cause=cause, about_mail=reply.code != 421)
-    text = "the connection to the next mail server was lost"
+    text = "the next mail server did not answer"
     return TransientFailure(status_of(reply, 4), text, cause=cause, possibly_stored=all_sent)
 
 

@@ -8,7 +8,7 @@ import asyncio
 
 from gateway.connector import Mail, Receipt, RetrySchedule, TransientFailure
 from gateway.relay.handover import printable, refusals
-from gateway.relay.session import Access, Session, open_session
+from gateway.relay.session import Access, open_session
 from gateway.smtp import SMTP
 from gateway.smtp.reply import Reply
 from gateway.sockets import TcpBind
@@ -43,22 +43,20 @@ class Relay:
 
         A TransientFailure says `possibly_stored` where the whole mail was sent and the server's answer did not come.
         """
-        session: Session | None = None
+        until = asyncio.get_running_loop().time() + self._deadline_seconds
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout_at(until):
                 session = await open_session(self.server, self._access)
-                handover = await session.send(mail)
         except TimeoutError as error:
+            cause = f"{self.server} did not begin within {self._deadline_seconds:g} seconds"
             raise TransientFailure(
-                DESTINATION_UNRESPONSIVE,
-                "the next mail server did not answer in time",
-                cause=f"{self.server} did not finish within {self._deadline_seconds:g} seconds",
-                possibly_stored=session is not None and session.all_sent,
+                DESTINATION_UNRESPONSIVE, "the next mail server did not answer in time", cause=cause
             ) from error
+        try:
+            handover = await session.send(mail, until=until)
         finally:
             # Beyond the deadline: what is decided by then stays so.
-            if session is not None:
-                await session.close()
+            await session.close()
         refused = refusals(handover.verdicts)
         reply = next(each for each in handover.verdicts if isinstance(each, Reply))
         location: dict[str, str | int] = {

@@ -31,6 +31,8 @@ from gateway.status import DESTINATION_UNREACHABLE, ENCRYPTION_NEEDED, LOCAL_ERR
 __all__ = ["Access", "Login", "Session", "Tls", "open_session"]
 
 _QUIT_SECONDS = 5
+# RFC 5321 §3.8: whoever says so closes the connection, however long that takes it.
+_LEAVING = 421
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,6 @@ class Session:
         self._connection = connection
         self._wire = wire
         self._resources = resources
-        self._content: _WatchedContent | None = None
-        self._answered = False
         # How many mails were sent in it, taken or not.
         self.mails = 0
 
@@ -122,19 +122,16 @@ class Session:
         """What the server offers in its last hello."""
         return self._connection.capabilities
 
-    @property
-    def all_sent(self) -> bool:
-        """Whether the server may have the whole of the last mail, for all that is known here."""
-        return self._answered and self._content is not None and self._content.all_read
-
-    async def send(self, mail: Mail) -> Handover:
+    async def send(self, mail: Mail, *, until: float) -> Handover:
         """Send one mail, in the form that suits the server, and say what became of it.
 
-        Raises PermanentFailure for a mail that cannot go to this server, TransientFailure where its content cannot be
-        read. Cancelled, it leaves the session closed to other mails; close it.
+        What the server has decided by the time `until` of the event loop's clock, stands; for all else it has not
+        answered, and the session is over. Raises PermanentFailure for a mail that cannot go to this server,
+        TransientFailure where its content cannot be read. Cancelled, it leaves the session closed to other mails; close
+        it.
         """
         self.mails += 1
-        self._content, self._answered = None, False
+        late = asyncio.get_running_loop().call_at(until, self._wire.give_up, f"{self.server} did not finish in time")
         try:
             return await self._send(mail)
         except LocalProtocolError as error:
@@ -146,6 +143,8 @@ class Session:
             # No goodbye, which would wait until the server has read the mail.
             self._connection.end("the mail was given up")
             raise
+        finally:
+            late.cancel()
 
     async def close(self) -> None:
         """Say goodbye where the session is in order, and close the connection. Takes a few seconds at most."""
@@ -163,21 +162,23 @@ class Session:
         if self.access.referrals != "none" and _offers_referrals(self.capabilities):
             asking = (*outgoing.parameters, (XReplyMeta.keyword, REFERRAL))
             outgoing = structs.replace(outgoing, parameters=asking)
-        self._content = _WatchedContent(outgoing.content)
-        self._connection.send(structs.replace(outgoing, content=self._content))
+        content = _WatchedContent(outgoing.content)
+        self._connection.send(structs.replace(outgoing, content=content))
         heard: list[Reply] = []
         concluded = cast("MailConcluded", await self._hear(heard))
+        if any(reply.code == _LEAVING for reply in heard):
+            self._connection.end("the server has taken its leave")
+        all_sent = bool(heard) and content.all_read
         return Handover(
-            verdicts=tuple(verdict(each, heard=heard, all_sent=self.all_sent) for each in concluded.outcomes),
+            verdicts=tuple(verdict(each, heard=heard, all_sent=all_sent) for each in concluded.outcomes),
             carried=carries_metadata(self.capabilities),
             notifies=takes_notifications(self.capabilities),
-            answered=self._answered,
+            answered=bool(heard),
         )
 
     async def _hear(self, heard: list[Reply]) -> Conclusion:
         while isinstance(event := await self._wire.next_event(), ReplyReceived):
             heard.append(event.reply)
-            self._answered = True
         return event
 
 

@@ -62,6 +62,11 @@ class Wire(asyncio.Protocol):
                 await self._change()
         return event
 
+    def give_up(self, reason: str) -> None:
+        """End the session, `reason` says why in one clause: what it has not decided by now is told as undecided."""
+        self._connection.end(reason)
+        self._changed.set()
+
     async def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
         """Do the handshake that STARTTLS announced. Raises TlsFailed."""
         loop = asyncio.get_running_loop()

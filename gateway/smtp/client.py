@@ -234,6 +234,9 @@ class ClientConnection:
     def _begin(self, exchange: _Exchange, *, codes: frozenset[str] = frozenset()) -> None:
         if self._exchange is not None:
             raise LocalProtocolError("the connection does one thing at a time; wait for its conclusion")
+        if self._received:
+            # With the rest of it, it would be taken for the answer to what is asked now.
+            self.end("the server began a reply without being asked")
         self._exchange = exchange
         self._codes = codes
         next(exchange)

@@ -86,6 +86,17 @@ async def test_over_lmtp_a_connection_that_is_lost_half_way_leaves_the_rest_open
     assert (left.position, type(left.failure), left.failure.possibly_stored) == (1, TransientFailure, True)
 
 
+async def test_at_the_deadline_what_the_server_has_said_counts():
+    answers = ["250 2.0.0 stored", "550 5.7.1 no", ""]
+    async with (
+        Scripted(lmtp=True, end=answers) as server,
+        connected(server.address, protocol="lmtp", deadline_seconds=0.5) as connector,
+    ):
+        receipt = await asyncio.wait_for(connector.emit(mail_to(*(f"{name}@example.org" for name in "abcd"))), 0.5)
+    assert refused(receipt) == [(1, "5.7.1"), (2, "4.4.2"), (3, "4.4.2")]
+    assert [each.failure.possibly_stored for each in receipt.refused[1:]] == [True, True]
+
+
 async def test_where_nobody_has_the_mail_the_failure_is_raised_that_is_worth_coming_again_for():
     async with Scripted(RCPT=["550 5.1.1 nobody", "450 4.2.1 later"]) as server, connected(server.address) as connector:
         with pytest.raises(TransientFailure) as raised:
@@ -111,6 +122,19 @@ async def test_recipients_that_are_always_too_many_wait():
     async with Scripted(RCPT=["250 ok", full]) as server, connected(server.address) as connector:
         receipt = await connector.emit(mail_to("a@example.org", "b@example.org"))
     assert refused(receipt) == [(1, "4.5.3")]
+
+
+@pytest.mark.parametrize("second", ["", None])
+async def test_those_who_were_not_too_many_have_it_whatever_becomes_of_the_others(second):
+    """Be it that the server falls silent, or that it goes away, before it says a word of them."""
+    async with (
+        Scripted(MAIL=["250 ok", "250 ok", second], RCPT=["250 ok", "250 ok", "452 4.5.3 full", ""]) as server,
+        connected(server.address, deadline_seconds=0.5) as connector,
+    ):
+        await connector.emit(mail_to("z@example.org"))
+        receipt = await asyncio.wait_for(connector.emit(mail_to("a@example.org", "b@example.org")), 0.5)
+        assert refused(receipt) == [(1, "4.4.2")]
+        assert len(server.mails) == 2
 
 
 @pytest.mark.parametrize(("offers", "notifying"), [(HELLO, ()), ((*HELLO, "DSN"), (0, 2))])

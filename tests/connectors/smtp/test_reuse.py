@@ -70,3 +70,22 @@ async def test_close_says_goodbye():
             await connector.emit(plain_mail())
         await asyncio.wait_for(server.sessions[0].ended.wait(), SECONDS)
         assert server.sessions[0].heard[-1] == "QUIT"
+
+
+async def test_a_server_that_takes_its_leave_gets_the_next_mail_in_another_connection():
+    async with Scripted(RCPT=["421 4.3.2 going down", "250 ok"]) as server, connected(server.address) as connector:
+        failure = (await asyncio.gather(connector.emit(plain_mail()), return_exceptions=True))[0]
+        assert str(failure.status) == "4.3.2"
+        await connector.emit(plain_mail())
+        assert [session.mails for session in server.sessions] == [0, 1]
+
+
+async def test_half_an_answer_that_nobody_asked_for_is_no_answer_to_the_next_mail():
+    """Its rest would be taken for the answer to MAIL, and each answer from then on for that to the next command."""
+    async with (
+        Scripted(end=["250 2.0.0 taken\r\n250-2.0.0 and", "250 2.0.0 taken"]) as server,
+        connected(server.address) as connector,
+    ):
+        for _ in range(2):
+            await connector.emit(plain_mail())
+        assert [session.mails for session in server.sessions] == [1, 1]
