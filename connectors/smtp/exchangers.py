@@ -3,7 +3,9 @@
 import asyncio
 import ipaddress
 import random
+import socket
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 
 import dns.asyncresolver
 import dns.exception
@@ -110,7 +112,10 @@ class DnsExchangers:
             return ()
         except (dns.exception.DNSException, OSError) as error:
             return error
-        return tuple(answers.addresses())[:_MOST_ADDRESSES]
+        # Those of IPv6 come first, and this host may have none.
+        kinds = (list(answers.addresses(kind)) for kind in (socket.AF_INET6, socket.AF_INET))
+        in_turns = (each for some in zip_longest(*kinds) for each in some if each is not None)
+        return tuple(islice(in_turns, _MOST_ADDRESSES))
 
 
 def _ordered(exchangers: list[_Exchanger]) -> Sequence[_Exchanger]:

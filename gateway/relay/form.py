@@ -7,6 +7,7 @@ our own Return-Path on top. The parameters of DSN go only to a server that knows
 them (RFC 3461 §5.2.2). Nothing is converted: what the server cannot take as it is fails for good.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -22,6 +23,9 @@ from gateway.status import CONVERSION_NOT_SUPPORTED, MESSAGE_TOO_BIG, NON_ASCII_
 from gateway.threads import in_thread
 
 __all__ = ["carries_metadata", "outgoing_mail", "takes_notifications"]
+
+# RFC 1870 §4.
+_LIMIT = re.compile("[0-9]{1,20}")
 
 _Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 
@@ -134,7 +138,7 @@ def _check_size(mail: OutgoingMail, capabilities: Capabilities) -> None:
     # RFC 1870 §6.1, B61, A15: containers count, and are not shed to make a mail fit. 0 is no limit.
     (limit, *_) = capabilities.get("SIZE") or ("0",)
     size = declared_size(mail, capabilities)
-    if limit.isascii() and limit.isdigit() and 0 < int(limit) < size:
+    if _LIMIT.fullmatch(limit) and 0 < int(limit) < size:
         cause = f"the mail has {size} octets, the server takes {limit}"
         raise PermanentFailure(MESSAGE_TOO_BIG, "the mail is too big for the next mail server", cause=cause)
 

@@ -171,7 +171,7 @@ class Session:
         all_sent = bool(heard) and content.all_read
         return Handover(
             verdicts=tuple(verdict(each, heard=heard, all_sent=all_sent) for each in concluded.outcomes),
-            carried=carries_metadata(self.capabilities),
+            carried=carries_metadata(self.capabilities) and mail.envelope.message.flattened is None,
             notifies=takes_notifications(self.capabilities),
             answered=bool(heard),
         )

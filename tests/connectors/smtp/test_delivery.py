@@ -197,8 +197,9 @@ async def test_flatten_in_the_settings_flattens_for_a_server_with_metadata_too(t
     async with listening(tmp_path, dialect=LMTP) as (server, taken), connected(server, protocol="lmtp") as connector:
         destination = Destination(connector, name="next", metadata="flatten", deadline_seconds=SECONDS, max_in_flight=1)
         mail = plain_mail()
-        await destination.deliver(mail)
+        receipt = await destination.deliver(mail)
         (found,) = taken.mails.values()
+    assert receipt.location["metadata"] == "flattened"
     assert found.content.read().startswith(b"Received: ")
     assert found.content.read().endswith(mail.content.read())
     assert len(found.envelope.metadata.containers) == 1, "none but that of the second gateway"

@@ -49,6 +49,17 @@ async def test_every_address_of_a_host_is_one_to_try():
     }
 
 
+async def test_however_many_addresses_there_are_of_one_kind_the_other_kind_is_tried_too():
+    zone = {
+        ("one.example.org", "A"): ["192.0.2.1"],
+        ("one.example.org", "AAAA"): [f"2001:db8::{number}" for number in range(1, 9)],
+    }
+    async with Names(zone) as names:
+        found = await DnsExchangers(port=25, nameservers=[names.address]).hosts("one.example.org", own_name=US)
+    assert "192.0.2.1" in {each.server.host for each in found}
+    assert len(found) == 3
+
+
 async def test_a_domain_without_exchangers_is_its_own():
     assert await hosts_of("one.example.org", A) == [("one.example.org", 0)]
 
