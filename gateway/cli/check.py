@@ -24,10 +24,10 @@ def check(config: ConfigOption = None) -> None:
         typer.echo(f"connector  {name}: {connector.type.name}, metadata {connector.settings.metadata}")
     for route in configuration.routes:
         bounces = f", notifications via {route.bounce_via}" if route.bounce_via is not None else ""
-        ways = [f"{', '.join(route.connectors)}, {route.accept}{bounces}"] if route.connectors else []
+        ways = [f"to {', '.join(route.connectors)}, {route.accept}{bounces}"] if route.connectors else []
         if route.refer is not None:
             ways.append(f"referred to {route.refer}")
-        typer.echo(f"route      {', '.join(route.recipients)} to {'; '.join(ways)}")
+        typer.echo(f"route      {', '.join(route.recipients)} {'; '.join(ways)}")
     if any(route.accept == "spooled" for route in configuration.routes):
         typer.echo(f"spool      {configuration.gateway.spool}")
     for key in keys:

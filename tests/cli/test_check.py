@@ -48,6 +48,18 @@ def test_a_right_configuration_is_summed_up(mailsluice, tmp_path):
     )
 
 
+def test_where_recipients_are_referred_is_part_of_the_sum(mailsluice, tmp_path):
+    referring = 'reply_metadata = { referral = ["10.0.0.0/8"] }\n[[connector]]'
+    refer = 'refer = "lmtp://backend2.example.org/"\n'
+    refer += '[[route]]\nrecipients = ["*"]\nrefer = "smtp://backend3.example.org:26/"\n'
+    outcome = check(mailsluice, tmp_path, RIGHT.replace("[[connector]]", referring, 1) + refer)
+    assert outcome.stdout.splitlines()[-3:] == [
+        "route      *@example.org, *@example.net to events, delivered; referred to lmtp://backend2.example.org:24/",
+        "route      * referred to smtp://backend3.example.org:26/",
+        "ok",
+    ]
+
+
 def test_how_mail_is_accepted_and_where_it_is_spooled_is_part_of_the_sum(mailsluice, tmp_path):
     spooled = '[gateway]\nspool = "/var/spool/mail-in"\n' + RIGHT + 'accept = "spooled"\nbounce_via = "127.0.0.1:25"\n'
     outcome = check(mailsluice, tmp_path, spooled)

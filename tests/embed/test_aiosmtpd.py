@@ -12,6 +12,7 @@ from gateway.connector import TransientFailure
 from gateway.delivery import Destination, Route, Routes
 from gateway.embed.aiosmtpd import MailsluiceHandler
 from gateway.envelope import Origin
+from gateway.smtp.referral import parse_referral
 from gateway.status import DESTINATION_UNREACHABLE
 from gateway.testing import MemoryConnector
 from tests.servers.ports import free_port
@@ -27,7 +28,13 @@ def connector() -> MemoryConnector:
 @pytest.fixture
 def client(connector: MemoryConnector) -> Iterator[smtplib.SMTP]:
     destination = Destination(connector, name="memory", metadata="preserve", deadline_seconds=10, max_in_flight=10)
-    routes = Routes([Route(recipients=("*@example.org",), destinations=(destination,))], hostname="mx.example.org")
+    routes = Routes(
+        [
+            Route(recipients=("far@example.org",), destinations=(), referral=parse_referral("smtp://backend/")),
+            Route(recipients=("*@example.org",), destinations=(destination,)),
+        ],
+        hostname="mx.example.org",
+    )
     controller = Controller(
         MailsluiceHandler(routes, hostname="mx.example.org"),
         hostname="127.0.0.1",
@@ -70,6 +77,12 @@ def test_a_recipient_without_a_route_is_refused(client: smtplib.SMTP, connector:
     client.ehlo()
     client.mail("s@example.net")
     assert client.rcpt("a@example.net") == (550, b"5.1.1 no route to this recipient")
+
+
+def test_a_recipient_whose_route_only_refers_is_put_off(client: smtplib.SMTP, connector: MemoryConnector):
+    client.ehlo()
+    client.mail("s@example.net")
+    assert client.rcpt("far@example.org") == (451, b"4.3.0 this recipient's mail is not taken here now")
 
 
 def test_a_destination_that_is_down_is_a_temporary_failure(client: smtplib.SMTP, connector: MemoryConnector):
