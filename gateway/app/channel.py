@@ -36,9 +36,9 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 class Renewed(Struct, frozen=True, tag=True):
-    """From a worker: it has the new configuration, or keeps the old one for a `cause`."""
+    """From a worker: it has the new configuration, or keeps the old one."""
 
-    cause: str = ""
+    refused: bool
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -83,14 +83,22 @@ class Channel:
             self._send(Address(address), tuple(each.fileno() for each in sockets))
 
     def receive(self) -> tuple[Message, tuple[socket.socket, ...]] | None:
-        """The next message and the sockets that came with it; None where there is none yet."""
+        """The next message and the sockets that came with it; None where there is none yet.
+
+        There are no sockets where this process has not enough descriptors left for all of them.
+        """
         try:
-            octets, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_OCTETS, _MOST_DESCRIPTORS)
+            octets, descriptors, flags, _ = socket.recv_fds(self._socket, _MESSAGE_OCTETS, _MOST_DESCRIPTORS)
         except BlockingIOError:
             return None
         except ConnectionResetError:
-            octets, descriptors = b"", []
+            octets, descriptors, flags = b"", [], 0
         sockets = tuple(socket.socket(fileno=descriptor) for descriptor in descriptors)
+        if flags & socket.MSG_CTRUNC:
+            # Some without the others would be an address at which nobody, or not everybody, is heard.
+            for each in sockets:
+                each.close()
+            sockets = ()
         return (_DECODER.decode(octets) if octets else Ended()), sockets
 
     def close(self) -> None:

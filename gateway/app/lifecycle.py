@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-from gateway.app.doors import Change, Doors
+from gateway.app.doors import Doors
 from gateway.app.failure import StartError
 from gateway.app.generation import Generation, bring_up
 from gateway.app.log_lines import LogLines
@@ -97,7 +97,11 @@ class _Gateway:
                 await engine.assign(self.generation.destinations, self.generation.notices)
         except OSError as error:
             raise StartError(f"the spool does not work: {error}") from error
-        return (await self._open_doors(self.generation, places)).opened
+        try:
+            return (await self._doors.open(self.generation.config, self.generation.routes, places)).opened
+        finally:
+            if places is not None:
+                places.close()
 
     async def reload_whenever(self, orders: Orders, reread: Callable[[], Config]) -> None:
         """Take the new configuration, or keep the old one and say why; again and again."""
@@ -110,6 +114,9 @@ class _Gateway:
                 orders.report((), cause=str(error))
             else:
                 orders.report(lines)
+            finally:
+                if places is not None:
+                    places.close()
 
     async def _reload(self, config: Config, places: Places | None) -> Sequence[str]:
         old = self.generation
@@ -118,20 +125,13 @@ class _Gateway:
         async with AsyncExitStack() as unwanted:
             new = await bring_up(config, self._engines[0])
             unwanted.push_async_callback(new.close, seconds=seconds)
-            change = await self._open_doors(new, places)
+            change = await self._doors.open(new.config, new.routes, places)
             unwanted.pop_all()
         self.generation = new
         self._in_background(self._hand_over(old, new))
         for listener in change.closed:
             self._in_background(listener.stop(seconds=seconds))
         return change.opened
-
-    async def _open_doors(self, generation: Generation, places: Places | None) -> Change:
-        try:
-            return await self._doors.open(generation.config, generation.routes, places)
-        finally:
-            if places is not None:
-                places.close()
 
     async def drain(self, orders: Orders) -> None:
         """Let mail under way end in the configured time; a second order ends the patience."""

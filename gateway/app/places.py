@@ -5,6 +5,7 @@ connections over them: from a common one a single worker would take a whole burs
 there is no other way.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Mapping
@@ -61,6 +62,8 @@ class Places:
         held = self._held.get(address_of(listener))
         if held is None:
             raise StartError(f'listener "{listener.name}": the configuration has changed meanwhile; reload it again')
+        if not held:
+            raise cannot_listen(listener, OSError(errno.EMFILE, ""))
         with ExitStack() as opened:
             try:
                 sockets = [opened.enter_context(_listening(each)) for each in held]

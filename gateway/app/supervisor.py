@@ -5,6 +5,7 @@ nobody has told it to is started again, on the spool that it has left. The worke
 where they listen and the stream that their log goes to.
 """
 
+import math
 import os
 import selectors
 import signal
@@ -12,8 +13,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import structlog
@@ -35,6 +36,8 @@ _LONGEST_DELAY_SECONDS = 30.0
 # Who has run for so long does not end because of how it was started.
 _SETTLED_SECONDS = 60.0
 _LINES_SECONDS = 0.1
+# What a worker may take to end beyond the time for draining: its spool and its log are closed then.
+_LATE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
@@ -54,7 +57,7 @@ def supervise(config: Config, reread: Callable[[], Config]) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Worker:
-    """A worker's process, as far as is known of it."""
+    """A worker's process, as far as is known of it, and the configuration that it runs by."""
 
     number: int
     pid: int
@@ -67,13 +70,11 @@ class _Worker:
 
 @dataclass(slots=True, kw_only=True)
 class _Renewal:
-    """A reload under way: what was there before, whose answers are awaited, of how many, and who has refused."""
+    """A reload under way: what was there before, and whose answers are awaited."""
 
     config: Config
     places: Places
-    awaited: set[int]
-    asked: int
-    refused: int = 0
+    awaited: set[int] = field(default_factory=set)
 
 
 class _Supervisor:
@@ -87,12 +88,14 @@ class _Supervisor:
         self._turns = turns
         self._selector = selectors.DefaultSelector()
         self._signals, self._wakeup = socket.socketpair()
+        self._heard: set[int] = set()
         self._workers: dict[int, _Worker] = {}
-        # When to start which worker again, and the delay of the last time.
-        self._due: dict[int, float] = {}
+        # When to start which worker, and the delay of the last time.
+        self._due = dict.fromkeys(range(config.gateway.workers), 0.0)
         self._delays: dict[int, float] = {}
         self._was_ready = False
         self._stopping = False
+        self._deadline = math.inf
         self._in_order = True
         self._failure = ""
         self._renewal_wanted = False
@@ -100,8 +103,6 @@ class _Supervisor:
 
     def run(self) -> bool:
         with self._hearing():
-            for number in range(self._config.gateway.workers):
-                self._start(number)
             while self._workers or self._due:
                 self._turn()
         if self._failure:
@@ -111,13 +112,16 @@ class _Supervisor:
 
     @contextmanager
     def _hearing(self) -> Iterator[None]:
-        """Signals come as octets that can be waited for with everything else."""
+        """Signals are noted, and wake the process as octets that can be waited for with everything else.
+
+        What the octets say does not count: when many come at once some are lost.
+        """
         self._signals.setblocking(False)
         self._wakeup.setblocking(False)
         self._selector.register(self._signals, selectors.EVENT_READ)
-        signal.set_wakeup_fd(self._wakeup.fileno())
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda number, _: self._heard.add(number))
         try:
             yield
         finally:
@@ -125,47 +129,73 @@ class _Supervisor:
 
     def _turn(self) -> None:
         """Wait for what comes next, and do what is to be done about it."""
-        for key, _ in self._selector.select(self._patience()):
+        ready = self._selector.select(self._patience())
+        # First: who ends all processes of a service ends workers that are still starting, too.
+        self._heed()
+        for key, _ in ready:
             if isinstance(key.data, _Worker):
                 self._listen(key.data)
-            else:
-                self._heed()
         for number in [number for number, due in self._due.items() if due <= time.monotonic()]:
-            del self._due[number]
-            self._start(number)
+            if self._due.pop(number, None) is not None:
+                self._start(number)
         if self._renewal_wanted and self._was_ready and self._renewal is None and not self._stopping:
             self._renewal_wanted = False
             self._renew()
+        if time.monotonic() > self._deadline:
+            self._kill()
 
     def _patience(self) -> float | None:
-        waits = [max(0.0, due - time.monotonic()) for due in self._due.values()]
+        moments = [*self._due.values(), self._deadline]
+        waits = [max(0.0, moment - time.monotonic()) for moment in moments if moment < math.inf]
         if not self._lines.flush():
             waits.append(_LINES_SECONDS)
         return min(waits, default=None)
 
     def _heed(self) -> None:
-        for number in self._signals.recv(64):
-            if number == signal.SIGHUP:
-                self._renewal_wanted = True
-            elif number in _SIGNALS:
-                self._stop()
+        with suppress(BlockingIOError):
+            while self._signals.recv(4096):
+                pass
+        heard, self._heard = self._heard, set()
+        if signal.SIGHUP in heard:
+            self._renewal_wanted = True
+            if self._renewal is not None:
+                awaited = {number: self._workers[number].pid for number in sorted(self._renewal.awaited)}
+                _log.warning("the last reload is still under way; this one comes after it", processes=awaited)
+        if heard - {signal.SIGHUP}:
+            self._stop()
 
     # Workers
 
     def _start(self, number: int) -> None:
+        # A configuration that is still being taken may turn out to be one that nobody can take.
+        config = self._renewal.config if self._renewal else self._config
+        places = self._renewal.places if self._renewal else self._places
+        try:
+            pid, channel = self._fork(number, config, places)
+        except OSError as error:
+            self._lost(number, f"cannot be started: {error.strerror}")
+            return
+        worker = _Worker(number=number, pid=pid, channel=channel, config=config, started=time.monotonic())
+        self._workers[number] = worker
+        self._selector.register(channel, selectors.EVENT_READ, worker)
+
+    def _fork(self, number: int, config: Config, places: Places) -> tuple[int, Channel]:
         ours, theirs = Channel.pair()
         # A signal to a process that is not yet itself would be heard by this one.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            self._become(number, theirs, ours)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        theirs.close()
-        worker = _Worker(number=number, pid=pid, channel=ours, config=self._config, started=time.monotonic())
-        self._workers[number] = worker
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(number, config, places, theirs, ours)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            theirs.close()
+        return pid, ours
 
-    def _become(self, number: int, channel: Channel, ours: Channel) -> NoReturn:
+    def _become(self, number: int, config: Config, places: Places, channel: Channel, ours: Channel) -> NoReturn:
         """Be the worker, in the process that is new."""
         signal.set_wakeup_fd(-1)
         self._selector.close()
@@ -173,7 +203,7 @@ class _Supervisor:
         self._wakeup.close()
         for each in (ours, *(other.channel for other in self._workers.values())):
             each.close()
-        work(number, self._config, self._reread, channel, self._places, turns=self._turns)
+        work(number, config, self._reread, channel, places, turns=self._turns)
 
     def _listen(self, worker: _Worker) -> None:
         while worker.number in self._workers and (received := worker.channel.receive()) is not None:
@@ -184,8 +214,9 @@ class _Supervisor:
             case Ready():
                 worker.is_ready = True
                 self._welcome(worker)
-            case Renewed(cause):
-                self._renewed(worker, refused=bool(cause))
+            case Renewed(refused):
+                worker.config = worker.config if refused else self._config
+                self._answered(worker)
             case Failed(sentence):
                 worker.sentence = sentence
             case Ended():
@@ -197,7 +228,8 @@ class _Supervisor:
         if self._was_ready:
             _log.info("a worker is back", worker=worker.number)
             if worker.config is not self._config:
-                self._tell_to_renew(worker)
+                self._renewal = self._renewal or _Renewal(config=self._config, places=self._places)
+                self._tell_to_renew(worker, self._renewal)
         elif len(self._workers) == self._config.gateway.workers and all(w.is_ready for w in self._workers.values()):
             self._was_ready = True
             for line in (*self._places.lines(self._config, but=Places({})), "mailsluice ready"):
@@ -208,35 +240,38 @@ class _Supervisor:
         worker.channel.close()
         del self._workers[worker.number]
         _, status = os.waitpid(worker.pid, 0)
-        cause = worker.sentence or _ending(os.waitstatus_to_exitcode(status))
-        self._renewed(worker, refused=False)
+        if time.monotonic() - worker.started > _SETTLED_SECONDS:
+            self._delays.pop(worker.number, None)
+        self._answered(worker)
+        status = os.waitstatus_to_exitcode(status)
+        # One that had not begun to take orders is ended by the signal.
+        in_order = status == 0 or (status == -signal.SIGTERM and not worker.is_ready)
+        if not (self._stopping and in_order):
+            before = "" if worker.is_ready else " before it was ready"
+            self._lost(worker.number, _ending(status) + before, worker.sentence)
+
+    def _lost(self, number: int, predicate: str, sentence: str = "") -> None:
+        """A worker is not there that should be: what has happened to it, and what it has said itself."""
+        cause = sentence or predicate
         if self._failure:
             # All is said.
             return
         if self._stopping:
-            # One that had not begun to take orders is ended by the signal.
-            if status and (worker.is_ready or os.waitstatus_to_exitcode(status) != -signal.SIGTERM):
-                self._in_order = False
-                _log.error("a worker did not end in good order", worker=worker.number, cause=cause)
+            self._in_order = False
+            _log.error("a worker did not end in good order", worker=number, cause=cause)
         elif not self._was_ready:
-            self._failure = worker.sentence or f"worker {worker.number} {cause} before it was ready"
+            self._failure = sentence or f"worker {number} {predicate}"
             self._stop()
         else:
-            delay = self._delay(worker)
-            self._due[worker.number] = time.monotonic() + delay
+            delay = min(_LONGEST_DELAY_SECONDS, 2 * self._delays.get(number, _FIRST_DELAY_SECONDS / 2))
+            self._delays[number] = delay
+            self._due[number] = time.monotonic() + delay
             _log.error(
                 "alarm: a worker has ended; it is started again",
-                worker=worker.number,
+                worker=number,
                 cause=cause,
                 delay_seconds=round(delay, 1),
             )
-
-    def _delay(self, worker: _Worker) -> float:
-        if time.monotonic() - worker.started > _SETTLED_SECONDS:
-            self._delays.pop(worker.number, None)
-        delay = min(_LONGEST_DELAY_SECONDS, 2 * self._delays.get(worker.number, _FIRST_DELAY_SECONDS / 2))
-        self._delays[worker.number] = delay
-        return delay
 
     def _stop(self) -> None:
         """Have all workers end, and nobody connect; once more, have them end at once."""
@@ -246,11 +281,19 @@ class _Supervisor:
                 _log.info("stopping", grace_seconds=self._config.gateway.drain_seconds)
             self._due.clear()
             self._places.release(but=Places({}))
+            self._deadline = time.monotonic() + self._config.gateway.drain_seconds + _LATE_SECONDS
         for worker in self._workers.values():
             worker.channel.send(Stop())
             if not worker.is_ready:
                 # One that takes orders already ignores it; one that does not has taken no mail.
                 os.kill(worker.pid, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        """Wait no longer for who does not end."""
+        self._deadline = math.inf
+        for worker in self._workers.values():
+            worker.sentence = "it did not end in time, and was killed"
+            os.kill(worker.pid, signal.SIGKILL)
 
     # Reloading
 
@@ -263,38 +306,41 @@ class _Supervisor:
         except (ConfigError, StartError) as error:
             _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
             return
-        ready = [worker for worker in self._workers.values() if worker.is_ready]
-        awaited = {worker.number for worker in ready}
-        self._renewal = _Renewal(config=self._config, places=self._places, awaited=awaited, asked=len(ready))
+        self._renewal = _Renewal(config=self._config, places=self._places)
         self._config, self._places = config, places
-        for worker in ready:
-            self._tell_to_renew(worker)
+        for worker in self._workers.values():
+            if worker.is_ready:
+                self._tell_to_renew(worker, self._renewal)
+        self._conclude(self._renewal)
 
-    def _tell_to_renew(self, worker: _Worker) -> None:
-        worker.config = self._config
+    def _tell_to_renew(self, worker: _Worker, renewal: _Renewal) -> None:
+        renewal.awaited.add(worker.number)
         worker.channel.send_places(self._places)
         worker.channel.send(Renew())
 
-    def _renewed(self, worker: _Worker, *, refused: bool) -> None:
-        renewal = self._renewal
-        if renewal is None or worker.number not in renewal.awaited:
-            return
-        renewal.awaited.discard(worker.number)
-        renewal.refused += refused
+    def _answered(self, worker: _Worker) -> None:
+        """There is nothing more to wait for from this one."""
+        if self._renewal is not None:
+            self._renewal.awaited.discard(worker.number)
+            self._conclude(self._renewal)
+
+    def _conclude(self, renewal: _Renewal) -> None:
+        """The end of a reload, when nobody's answer is awaited. Who has refused has said why."""
         if renewal.awaited:
             return
         self._renewal = None
-        if renewal.refused == renewal.asked:
-            # Each has said why.
+        ready = [worker for worker in self._workers.values() if worker.is_ready]
+        refused = [worker.number for worker in ready if worker.config is not self._config]
+        if refused and len(refused) == len(ready):
             self._places.release(but=renewal.places)
             self._config, self._places = renewal.config, renewal.places
             return
         for line in self._places.lines(self._config, but=renewal.places):
             self._lines.write(line)
         renewal.places.release(but=self._places)
-        if renewal.refused:
-            _log.error("alarm: the configuration was not reloaded by every worker", refused=renewal.refused)
-        else:
+        if refused:
+            _log.error("alarm: the configuration was not reloaded by every worker", refused=refused)
+        elif renewal.config is not self._config:
             _log.info("configuration reloaded")
 
 

@@ -5,9 +5,8 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NoReturn
 
 import structlog
@@ -21,6 +20,9 @@ from gateway.app.share import share
 from gateway.config import Config
 
 __all__ = ["work"]
+
+# A message has its limits.
+_LONGEST_SENTENCE = 4096
 
 _log = structlog.get_logger()
 
@@ -45,9 +47,11 @@ def work(
         serve_logging_to(lines, share(config, number), lambda: share(reread(), number), orders, places)
         status = 0
     except StartError as error:
-        channel.send(Failed(str(error)))
+        channel.send(Failed(str(error)[:_LONGEST_SENTENCE]))
     except BaseException:  # noqa: BLE001  # the top of a process: nothing may come back to where it was forked
-        traceback.print_exc()
+        # By now standard error is as the process got it, and to write there may take for ever.
+        with closing(log_to(sys.stderr, turns=turns, worker=number)):
+            _log.exception("alarm: a worker cannot go on")
     finally:
         # A process may be started without standard output.
         with suppress(OSError, ValueError, AttributeError):
@@ -82,7 +86,7 @@ class _Supervised:
 
     def report(self, lines: Sequence[str], *, cause: str = "", is_first: bool = False) -> None:  # noqa: ARG002  # the supervisor has them
         """Tell the supervisor, which knows the addresses."""
-        self._channel.send(Ready() if is_first else Renewed(cause))
+        self._channel.send(Ready() if is_first else Renewed(refused=bool(cause)))
 
     def _receive(self) -> None:
         while (received := self._channel.receive()) is not None:
