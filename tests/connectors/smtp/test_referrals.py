@@ -138,6 +138,18 @@ async def test_nothing_is_kept_for_the_next_mail():
     assert (len(backend.mails), len(proxy.mails)) == (1, 1)
 
 
+async def test_a_proxy_that_refers_every_mail_and_has_enough_of_it_costs_nothing():
+    async with (
+        Scripted() as backend,
+        Scripted(offers=OFFERED, RSET=["421 4.7.0 too many commands without mail"]) as proxy,
+        connected(proxy.address, follow_referrals=LOOPBACK) as connector,
+    ):
+        say(proxy, to(backend))
+        for _ in range(3):
+            await connector.emit(mail_to("a@example.org"))
+    assert len(backend.mails) == 3
+
+
 # Loops.
 
 
