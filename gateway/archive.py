@@ -11,10 +11,12 @@ A directory has every mail's content under its own name as well, as another link
 has not: there the envelope refers to the shared one.
 """
 
+import errno
 import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import groupby
@@ -25,7 +27,17 @@ from msgspec import Struct, structs
 from gateway.codec import CodecError, bmtd, json_v1
 from gateway.envelope import BLOCK, Content, Envelope, Mail, shared_content_key, ulid
 
-__all__ = ["Finding", "Verdict", "content_path", "mails", "read", "read_envelope", "verify"]
+__all__ = [
+    "Finding",
+    "Verdict",
+    "containers_problem",
+    "content_path",
+    "mails",
+    "open_file",
+    "read",
+    "read_envelope",
+    "verify",
+]
 
 _LEVELS = (re.compile("[0-9]{4}"), re.compile("[0-9]{2}"), re.compile("[0-9]{2}"))
 _FILE = re.compile(rf"({ulid.PATTERN})\.(?:eml|bmtd|json)")
@@ -67,7 +79,7 @@ def read(marker: Path) -> Mail:
     Raises CodecError where the envelope cannot be decoded, OSError where a file cannot be read. Does not verify.
     """
     envelope = read_envelope(marker)
-    content = Content(file=io.FileIO(content_path(marker, envelope)))
+    content = Content(file=open_file(content_path(marker, envelope)))
     # From here on the content is at hand, wherever it was.
     message = structs.replace(envelope.message, reference=None)
     return Mail(structs.replace(envelope, message=message), content)
@@ -75,10 +87,21 @@ def read(marker: Path) -> Mail:
 
 def read_envelope(marker: Path) -> Envelope:
     """The envelope in the `.json` file of a mail. Raises CodecError and OSError."""
-    with marker.open("rb", buffering=0) as file:
+    with open_file(marker) as file:
         if os.fstat(file.fileno()).st_size > _MAXIMUM_ENVELOPE:
             raise CodecError(f"it has more than {_MAXIMUM_ENVELOPE} octets")
         return json_v1.decode(file.read())
+
+
+def open_file(path: Path) -> io.FileIO:
+    """A file of an archive, to be read. Raises OSError, also for what is no file: a pipe or a device has no end."""
+    # Opening a pipe would wait for its other side.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = io.FileIO(descriptor)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
 
 
 def content_path(marker: Path, envelope: Envelope) -> Path:
@@ -87,6 +110,21 @@ def content_path(marker: Path, envelope: Envelope) -> Path:
     if envelope.message.reference is None or path.exists():
         return path
     return marker.parents[len(_LEVELS)] / shared_content_key((envelope.message.flattened or envelope.message).sha256)
+
+
+def containers_problem(marker: Path, envelope: Envelope) -> str:
+    """Why the `.bmtd` file of a mail has not the containers of its envelope, in a clause; "" where it has them."""
+    expected = bmtd.encode(envelope.metadata.containers)
+    try:
+        with open_file(marker.with_suffix(".bmtd")) as file:
+            found = file.read(len(expected) + 1)
+    except FileNotFoundError:
+        return "the metadata containers are missing: there is no .bmtd file" if expected else ""
+    except OSError as error:
+        return f"the metadata containers cannot be read: {_reason(error)}"
+    if not expected:
+        return "there is a .bmtd file, but the envelope has no metadata containers"
+    return "" if found == expected else "the metadata containers in the .bmtd file are not those of the envelope"
 
 
 def verify(root: Path) -> Iterator[Finding]:
@@ -142,11 +180,8 @@ def _check(root: Path, folder: Path, names: list[str]) -> Finding:
     except (OSError, CodecError) as error:
         return Finding(path=path, verdict=Verdict.DAMAGED, problems=(f"the envelope cannot be read: {_reason(error)}",))
     size, content_problems = _check_content(content_path(marker, envelope), envelope)
-    problems = (
-        *_check_place(path, envelope),
-        *content_problems,
-        *_check_containers(marker.with_suffix(".bmtd"), envelope),
-    )
+    containers = containers_problem(marker, envelope)
+    problems = (*_check_place(path, envelope), *content_problems, *((containers,) if containers else ()))
     return Finding(path=path, verdict=Verdict.DAMAGED if problems else Verdict.INTACT, problems=problems, size=size)
 
 
@@ -185,27 +220,10 @@ def _check_content(path: Path, envelope: Envelope) -> tuple[int, tuple[str, ...]
     return size, ()
 
 
-def _check_containers(path: Path, envelope: Envelope) -> Iterator[str]:
-    expected = bmtd.encode(envelope.metadata.containers)
-    try:
-        with path.open("rb", buffering=0) as file:
-            found = file.read(len(expected) + 1)
-    except FileNotFoundError:
-        if expected:
-            yield "the metadata containers are missing: there is no .bmtd file"
-    except OSError as error:
-        yield f"the metadata containers cannot be read: {_reason(error)}"
-    else:
-        if not expected:
-            yield "there is a .bmtd file, but the envelope has no metadata containers"
-        elif found != expected:
-            yield "the metadata containers in the .bmtd file are not those of the envelope"
-
-
 def _digest(path: Path) -> tuple[int, str]:
     digest = hashlib.sha256()
     size = 0
-    with path.open("rb", buffering=0) as file:
+    with open_file(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
             size += len(block)

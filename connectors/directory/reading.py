@@ -1,18 +1,21 @@
 """An archive read again: every mail that has its `.json` file, and single contents to which other connectors refer."""
 
-import io
+import re
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
 
 from connectors.directory.settings import DirectorySettings
 from gateway import archive
-from gateway.codec import CodecError, bmtd
+from gateway.codec import CodecError
 from gateway.connector import Extent, Fetch, Found, Mail, SourceError
-from gateway.envelope import Content, ContentReference, Envelope
+from gateway.envelope import Content, ContentReference, Envelope, ulid
 from gateway.threads import in_thread
 
 __all__ = ["DirectorySource"]
+
+# What the connector's receipts say.
+_OWN_PATH = re.compile(rf"[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}/{ulid.PATTERN}\.eml")
 
 
 class DirectorySource:
@@ -39,12 +42,12 @@ class DirectorySource:
 
     async def content(self, reference: ContentReference) -> Content:
         path = str(reference.location.get("path", ""))
-        place = (self._root / path).resolve()
         # A reference comes out of a record that somebody else may have written.
-        if not path.endswith(".eml") or not place.is_relative_to(self._root.resolve()):
+        if not _OWN_PATH.fullmatch(path):
             raise SourceError(f"the reference {path!r} names no content of the archive {self._root}")
+        place = self._root / path
         try:
-            return await in_thread(lambda _: Content(file=io.FileIO(place)))
+            return await in_thread(lambda _: Content(file=archive.open_file(place)))
         except OSError as error:
             raise SourceError(f"the content {place} cannot be read: {error.strerror}") from error
 
@@ -61,15 +64,10 @@ def _read_now(marker: Path, is_wanted: Callable[[Envelope], bool]) -> Mail | Non
         envelope = archive.read_envelope(marker)
         if not is_wanted(envelope):
             return None
-        _check_containers(marker, envelope)
-        return Mail(envelope, Content(file=io.FileIO(archive.content_path(marker, envelope))))
+        if problem := archive.containers_problem(marker, envelope):
+            raise SourceError(problem)
+        return Mail(envelope, Content(file=archive.open_file(archive.content_path(marker, envelope))))
     except CodecError as error:
         raise SourceError(f"the envelope cannot be read: {error}") from error
     except OSError as error:
         raise SourceError(f"{error.filename or marker} cannot be read: {error.strerror}") from error
-
-
-def _check_containers(marker: Path, envelope: Envelope) -> None:
-    expected = bmtd.encode(envelope.metadata.containers)
-    if expected and marker.with_suffix(".bmtd").read_bytes() != expected:
-        raise SourceError("the metadata containers in the .bmtd file are not those of the envelope")
