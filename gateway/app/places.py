@@ -8,8 +8,9 @@ there is no other way.
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -39,8 +40,12 @@ class Places:
                 if address in beside._held:
                     held[address] = beside._held[address]
                 else:
-                    held[address] = tuple(_reserved(listener))
-                    opened.callback(_release, held[address])
+                    sockets = tuple(_reserved(listener))
+                    opened.callback(_release, sockets)
+                    # By another name: who may share an address is not told by the system that somebody has it.
+                    if _names(sockets) & _names(chain(*held.values())):
+                        raise cannot_listen(listener, OSError(errno.EADDRINUSE, ""))
+                    held[address] = sockets
             opened.pop_all()
         return cls(held)
 
@@ -111,6 +116,10 @@ def _reserved(listener: Listener) -> list[socket.socket]:
         return reserved_sockets([(family, address) for family, _, _, _, address in found])
     except OSError as error:
         raise cannot_listen(listener, error) from error
+
+
+def _names(sockets: Iterable[socket.socket]) -> set[object]:
+    return {each.getsockname() for each in sockets}
 
 
 def _release(sockets: tuple[socket.socket, ...]) -> None:

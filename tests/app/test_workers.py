@@ -380,6 +380,14 @@ def test_an_address_in_use_is_named_once(tmp_path):
     assert not (tmp_path / "spool").exists()
 
 
+def test_an_address_that_two_listeners_have_by_two_names_is_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    text = CONFIGURATION.replace("127.0.0.1:0", f"127.0.0.1:{port}").replace("unix:lmtp.sock", f"localhost:{port}")
+    said = refusal(tmp_path, text)
+    assert said == f'mailsluice: listener "backend" cannot listen on localhost:{port}: Address already in use'
+
+
 def test_another_gateway_of_the_same_user_does_not_share_the_address(gateway, tmp_path):
     host, port = gateway.address("mx")
     other = CONFIGURATION.replace("127.0.0.1:0", f"{host}:{port}").replace("lmtp.sock", "other.sock")
