@@ -12,7 +12,7 @@ from tests.end_to_end.gateway import Gateway
 from tests.torture.oracle import Route
 from tests.torture.sinks import Sink
 
-__all__ = ["SpoolView", "configuration", "open_leftovers"]
+__all__ = ["SpoolView", "children", "configuration", "open_leftovers"]
 
 _DRAIN_SECONDS = 120.0
 _POLL_SECONDS = 0.02
@@ -101,11 +101,16 @@ _WITHOUT_DELIVERY = "SELECT id FROM message WHERE NOT EXISTS (SELECT 1 FROM deli
 _QUARANTINED = "SELECT id, connector, cause FROM delivery JOIN message ON number = message WHERE state = 'quarantined'"
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has forked, and that are still there."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def open_leftovers(gateway: Gateway) -> list[str]:
     """Files of content that an idle gateway still has open, in sentences."""
     found = []
-    workers = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
-    for descriptor in chain.from_iterable(Path(f"/proc/{pid}/fd").iterdir() for pid in (gateway.pid, *workers)):
+    pids = (gateway.pid, *children(gateway.pid))
+    for descriptor in chain.from_iterable(Path(f"/proc/{pid}/fd").iterdir() for pid in pids):
         try:
             target = str(descriptor.readlink())
         except FileNotFoundError:

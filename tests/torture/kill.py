@@ -4,11 +4,15 @@
     assert verdict.is_clean, verdict
 
 A cycle starts the gateway, sends from several connections at once, and kills it while they send, or now and then while
-it still starts. The seed gives the mails and the moments; what the machine does in between it cannot give, so that a
-seed that failed is to be tried more than once. A trial's disk space grows with each cycle: many cycles are many trials.
+it still starts. In "one of two workers spooled" a single process is killed before that: a worker, which comes back
+under load, or the supervisor. The seed gives the mails and the moments; what the machine does in between it cannot give,
+so that a seed that failed is to be tried more than once. A trial's disk space grows with each cycle: many cycles are
+many trials.
 """
 
+import os
 import random
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,7 +24,7 @@ from tests.end_to_end.gateway import Gateway
 from tests.servers.kafka import KafkaCluster
 from tests.servers.s3 import S3Server
 from tests.torture.clients import Load
-from tests.torture.gateway import SpoolView, configuration, open_leftovers
+from tests.torture.gateway import SpoolView, children, configuration, open_leftovers
 from tests.torture.journal import Journal, read
 from tests.torture.oracle import Route, Verdict, judge
 from tests.torture.sinks import DirectorySink, HttpSink, KafkaSink, S3Sink, Sink
@@ -50,8 +54,12 @@ TRIALS: Mapping[str, Route] = {
     "several spooled": Route(("archive", "consumer"), "spooled"),
     "several delivered": Route(("archive", "consumer"), "delivered"),
     "two workers spooled": Route(("archive",), "spooled"),
+    "one of two workers spooled": Route(("archive",), "spooled"),
 }
-_WORKERS: Mapping[str, int] = {"two workers spooled": 2}
+_WORKERS: Mapping[str, int] = {"two workers spooled": 2, "one of two workers spooled": 2}
+_ONE_FIRST = "one of two workers spooled"
+# What is to be said of a process that was killed by itself.
+_SAID_OF_ONE = ("alarm: a worker has ended; it is started again", "the supervisor is gone, and so this worker ends")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +101,10 @@ def trying(
                     sinks.append(KafkaSink(_running(servers and servers.kafka), topic))
         traffic = Traffic(sizes=SIZES if "events" in route.sinks else sizes)  # a record has its limits
         routes, workers = {"example.org": route}, _WORKERS.get(name, 1)
-        yield running.enter_context(Trial(folder, sinks, routes, seed=seed, traffic=traffic, workers=workers))
+        one_first = name == _ONE_FIRST
+        yield running.enter_context(
+            Trial(folder, sinks, routes, seed=seed, traffic=traffic, workers=workers, one_first=one_first)
+        )
 
 
 def _running(server: ServerT | None) -> ServerT:
@@ -114,12 +125,14 @@ class Trial:
         seed: str,
         traffic: Traffic,
         workers: int = 1,
+        one_first: bool = False,
     ) -> None:
         self.kills: list[float] = []
         self._sinks = tuple(sinks)
         self._routes = routes
         self._seed = seed
         self._traffic = traffic
+        self._one_first = one_first
         self._moments = random.Random(seed)
         self._journal_path = folder / "journal"
         self._journal = Journal(self._journal_path)
@@ -145,13 +158,25 @@ class Trial:
             self._kill()
             return
         self._gateway.wait_until_ready()
+        if self._one_first:
+            with self._load() as load:
+                time.sleep(self._moments.uniform(0, _LONGEST_LOAD_SECONDS))
+                self._assert_all_send(load)
+                self._kill_one()
+        with self._load() as load:
+            time.sleep(self._moments.uniform(0, _LONGEST_LOAD_SECONDS))
+            if not self._one_first:
+                self._assert_all_send(load)
+            self._kill()
+
+    def _load(self) -> Load:
         name = f"{self._seed}.{len(self.kills)}"
         streams = [mails(f"{name}.{number}", self._traffic) for number in range(_CONNECTIONS)]
-        with Load(self._gateway.addresses, self._journal, streams) as load:
-            time.sleep(self._moments.uniform(0, _LONGEST_LOAD_SECONDS))
-            running = load.running
-            self._kill()
-            assert running == _CONNECTIONS, f"the gateway closed a connection in cycle {name}:\n{self._gateway.log}"
+        return Load(self._gateway.addresses, self._journal, streams)
+
+    def _assert_all_send(self, load: Load) -> None:
+        cycle = f"{self._seed}.{len(self.kills)}"
+        assert load.running == _CONNECTIONS, f"the gateway closed a connection in cycle {cycle}:\n{self._gateway.log}"
 
     def finish(self) -> Verdict:
         """Start the gateway once more, let it deliver everything, end it in order, and judge."""
@@ -173,6 +198,12 @@ class Trial:
             leftovers=[*leftovers, *self._errors, *(problem for sink in self._sinks for problem in sink.problems())],
         )
 
+    def _kill_one(self) -> None:
+        """The supervisor, or one of the workers."""
+        victim = self._moments.choice([self._gateway.pid, *children(self._gateway.pid)])
+        self.kills.append(time.time())
+        os.kill(victim, signal.SIGKILL)
+
     def _kill(self) -> None:
         self.kills.append(time.time())
         self._gateway.kill()
@@ -180,7 +211,9 @@ class Trial:
 
     def _note_errors(self) -> None:
         said = self._gateway.log.splitlines()
-        self._errors += [line for line in said if '"level": "error"' in line or line.startswith("Traceback")]
+        errors = [line for line in said if '"level": "error"' in line or line.startswith("Traceback")]
+        expected = _SAID_OF_ONE if self._one_first else ()
+        self._errors += [line for line in errors if not any(f'"event": "{event}"' in line for event in expected)]
 
     def _open_leftovers(self) -> list[str]:
         # A file is closed after its mail is settled.

@@ -18,7 +18,13 @@ LANES = 2
 
 @pytest.mark.parametrize(
     ("name", "kills"),
-    [("directory delivered", 80), ("directory spooled", 100), ("http spooled", 80), ("two workers spooled", 20)],
+    [
+        ("directory delivered", 80),
+        ("directory spooled", 100),
+        ("http spooled", 80),
+        ("two workers spooled", 10),
+        ("one of two workers spooled", 10),
+    ],
 )
 def test_what_was_acknowledged_survives_kills(tmp_path: Path, name: str, kills: int):
     survive(name, tmp_path, kills)
