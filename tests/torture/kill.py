@@ -5,9 +5,9 @@
 
 A cycle starts the gateway, sends from several connections at once, and kills it while they send, or now and then while
 it still starts. In "one of two workers spooled" a single process is killed before that: a worker, which comes back
-under load, or the supervisor. The seed gives the mails and the moments; what the machine does in between it cannot give,
-so that a seed that failed is to be tried more than once. A trial's disk space grows with each cycle: many cycles are
-many trials.
+under load, or the supervisor. The seed gives the mails and the moments; what the machine does in between it cannot
+give, so that a seed that failed is to be tried more than once. A trial's disk space grows with each cycle: many cycles
+are many trials.
 """
 
 import os
