@@ -31,6 +31,8 @@ __all__ = ["SCHEMA", "decode", "encode", "frame", "read_file", "unframe", "write
 _SCHEMA = fastavro.parse_schema(SCHEMA)
 # How many octets of datums are compressed together: enough for the compression to find what mails have in common.
 _BLOCK = 256 * 1024
+# "null" is what other programs may make of a file when they copy it.
+_CODECS = {"zstandard", "deflate", "null"}
 # The Confluent wire format: a zero octet, then the schema's id in the registry in network byte order.
 _MAGIC = b"\0"
 _FRAME = 5
@@ -83,7 +85,26 @@ def read_file(file: IO[bytes]) -> Iterator[Envelope]:
     Raises CodecError where the file is damaged, cut short or of something else; a block is whole or not read at all.
     """
     with _one_error():
-        yield from map(_to_envelope, fastavro.reader(file, _SCHEMA))
+        records = fastavro.reader(_Present(file), _SCHEMA)  # type: ignore[arg-type]  # all it does is `read`
+        if records.codec not in _CODECS:
+            raise CodecError(f"the file is compressed with {records.codec!r}, and this gateway writes no such file")
+        yield from map(_to_envelope, records)
+
+
+class _Present:
+    """A file of which no more is in memory at once than is there, however many octets a damaged length asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size <= _BLOCK:
+            return self._file.read(size)
+        parts = []
+        while size and (part := self._file.read(min(size, _BLOCK))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
 
 def _to_record(envelope: Envelope) -> dict[str, Any]:

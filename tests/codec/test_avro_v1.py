@@ -150,3 +150,22 @@ def test_a_file_that_was_cut_short_is_an_error():
         read(octets[:-1])
     with pytest.raises(CodecError):
         read(octets[: len(octets) // 2])
+
+
+def test_a_length_that_is_a_lie_takes_no_memory(tmp_path):
+    octets = a_file([PLAIN])
+    header = octets[: octets.index(octets[-16:]) + 16]
+    # One datum, in so many octets that no memory holds them.
+    path = tmp_path / "lie.avro"
+    path.write_bytes(header + b"\x02" + b"\xfe" + b"\xff" * 8 + b"\x00" + octets[-16:])
+    with path.open("rb") as file, pytest.raises(CodecError):
+        list(avro_v1.read_file(file))
+
+
+@pytest.mark.parametrize("codec", ["bzip2", "xz", "snappy"])
+def test_a_file_in_a_compression_that_is_not_written_here_is_refused(codec):
+    octets = a_file([PLAIN], "deflate")
+    # Before the codec's name stands its length, twice.
+    old, new = (bytes([2 * len(name)]) + name for name in (b"deflate", codec.encode()))
+    with pytest.raises(CodecError, match="and this gateway writes no such file"):
+        read(octets.replace(old, new))
