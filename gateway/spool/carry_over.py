@@ -18,7 +18,7 @@ from gateway.envelope.ulid import PATTERN
 from gateway.spool.entry import NewDelivery, State
 from gateway.spool.rows import DamagedRowError, delivery_row, read_recipients, text
 
-__all__ = ["CarriedOver", "carry_over"]
+__all__ = ["CarriedOver", "carry_over", "has_deliveries"]
 
 # How often reading may fail before the rest is given up, which takes some seconds.
 _FAILURES = 200_000
@@ -77,9 +77,8 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
     messages = _Rows(source, _MESSAGES, highest, last=_LAST.format("number", "message"))
     deliveries = _Rows(source, _DELIVERIES.format(part), highest, last=_LAST.format("message", "delivery"))
     named = ((row[0], text(row[1]), *row[2:]) for row in messages.read())
-    _copy(target, _INSERT_MESSAGE, (row for row in named if _is_message(row)))
-    ordered = (_in_order(row) for row in deliveries.read())
-    _copy(target, _INSERT_DELIVERY, (row for row in ordered if row is not None))
+    complete = _copy(target, _INSERT_MESSAGE, (row if _is_message(row) else None for row in named))
+    complete &= _copy(target, _INSERT_DELIVERY, (_in_order(row) for row in deliveries.read()))
     paused = _Rows(source, _PAUSED, 1)
     closed = ((text(connector), since, text(cause)) for connector, since, cause in paused.read())
     _copy(target, "INSERT OR IGNORE INTO paused VALUES (?, ?, ?)", closed)
@@ -88,8 +87,18 @@ def carry_over(source: apsw.Connection | None, target: apsw.Connection) -> Carri
     # No number is given again that a row had which could not be read.
     target.execute("DELETE FROM sqlite_sequence")
     target.execute("INSERT INTO sqlite_sequence VALUES ('message', ?)", (highest,))
-    complete = messages.complete and deliveries.complete and paused.complete
+    complete &= messages.complete and deliveries.complete and paused.complete
     return CarriedOver(_count(target, "message"), _count(target, "delivery"), complete)
+
+
+def has_deliveries(source: apsw.Connection) -> bool:
+    """Whether any delivery can be read with the tables as they stand in `source`."""
+    try:
+        part = "part" if _has_parts(source) else "0"
+        rows = source.execute(_DELIVERIES.format(part) + " LIMIT ?", (0, _HIGHEST, _AT_ONCE))
+        return any(_in_order(row) is not None for row in rows)
+    except (apsw.Error, UnicodeDecodeError):
+        return False
 
 
 class _Rows:
@@ -121,7 +130,7 @@ class _Rows:
                 high = self._last_between(reached + 1, high)
             except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, UnicodeDecodeError):
                 # The last of them: what is no text any more, in a column that says it is.
-                pass
+                self.complete = False
             if reached < high:
                 self.complete = False
                 failures += 1
@@ -157,14 +166,20 @@ def _has_parts(source: apsw.Connection) -> bool:
     return True
 
 
-def _copy(target: apsw.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
+def _copy(target: apsw.Connection, statement: str, rows: Iterator[tuple[Any, ...] | None]) -> bool:
+    """Whether each row was one."""
+    complete = True
     target.execute("BEGIN")
     for number, row in enumerate(rows):
         if number % _AT_ONCE == _AT_ONCE - 1:
             target.execute("COMMIT")
             target.execute("BEGIN")
-        target.execute(statement, row)
+        if row is None:
+            complete = False
+        else:
+            target.execute(statement, row)
     target.execute("COMMIT")
+    return complete
 
 
 def _is_message(row: tuple[Any, ...]) -> bool:

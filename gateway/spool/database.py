@@ -17,7 +17,7 @@ from gateway.directories import sync_directory
 from gateway.spool.lock import SpoolError
 from gateway.spool.log_damage import has_hidden_transactions
 
-__all__ = ["FORMAT", "PAGE_OCTETS", "abandon", "connect", "find_damage", "open_database"]
+__all__ = ["FORMAT", "PAGE_OCTETS", "abandon", "connect", "find_damage", "first_page", "open_database"]
 
 # "MSLP"
 _APPLICATION_ID = 0x4D534C50
@@ -144,6 +144,14 @@ def connect(path: Path) -> apsw.Connection:
     return connection
 
 
+def first_page(format_: int) -> bytes:
+    """The first page of an empty database of that format: it says where the tables begin."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        _configure(connection)
+        _take_steps(connection, 0, format_)
+        return connection.serialize("main")[:PAGE_OCTETS]
+
+
 def abandon(connection: apsw.Connection) -> None:
     """Close a connection that has failed: nothing is copied out of the log, nor is the log removed."""
     with suppress(apsw.Error):
@@ -181,11 +189,19 @@ def _configure(connection: apsw.Connection) -> None:
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for step in _STEPS[_format(connection, path) :]:
+    try:
+        _take_steps(connection, _format(connection, path), FORMAT)
+    except apsw.ConstraintError as error:
+        # The older tables had the same constraints: a row that does not keep them is not what was written.
+        raise apsw.CorruptError(f"a row is damaged: {error}") from error
+    connection.execute("COMMIT")
+
+
+def _take_steps(connection: apsw.Connection, format_: int, to: int) -> None:
+    for step in _STEPS[format_:to]:
         connection.execute(step)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.execute("COMMIT")
+    connection.execute(f"PRAGMA user_version = {to}")
 
 
 def _format(connection: apsw.Connection, path: Path) -> int:

@@ -18,8 +18,8 @@ import apsw
 import structlog
 
 from gateway.directories import make_directory, sync_directory
-from gateway.spool.carry_over import carry_over
-from gateway.spool.database import PAGE_OCTETS, abandon, open_database
+from gateway.spool.carry_over import carry_over, has_deliveries
+from gateway.spool.database import FORMAT, PAGE_OCTETS, abandon, first_page, open_database
 from gateway.spool.log_damage import mend
 
 __all__ = ["content_aside", "is_needed", "salvage"]
@@ -61,7 +61,7 @@ def salvage(directory: Path) -> None:
         (place / (new.name + suffix)).unlink(missing_ok=True)
     with closing(open_database(new)):
         pass
-    source = _open_damaged(damaged, first_page=_first_page(new))
+    source = _open_damaged(damaged)
     # It is synced once, at its end, and thrown away where that is not reached.
     target = apsw.Connection(str(new))
     try:
@@ -125,27 +125,27 @@ def _new_place(directory: Path) -> Path:
     return place
 
 
-def _open_damaged(path: Path, *, first_page: bytes) -> apsw.Connection | None:
+def _open_damaged(path: Path) -> apsw.Connection | None:
     """The damaged database, to be read; None where there is nothing to read."""
     if not path.exists():
         return None
     log = path.with_name(path.name + _LOG)
     if log.exists():
         mend(log, page_octets=PAGE_OCTETS)
+    # SQLite finds the tables by the first page, which is the same in every spool of a format but for some counters. Of
+    # which format this one is, its rows tell.
+    pages = [_for_any_size(first_page(format_)) for format_ in range(FORMAT, 0, -1)]
     if path.stat().st_size >= PAGE_OCTETS:
-        connection = apsw.Connection(str(path))
-        if _has_tables(connection):
-            return connection
-        abandon(connection)
-    # SQLite finds the tables by the first page, which is the same in every spool but for some counters.
-    with path.open("r+b") as file:
-        (path.parent / "first-page").write_bytes(file.read(PAGE_OCTETS))
-        file.seek(0)
-        file.write(first_page)
-    connection = apsw.Connection(str(path))
-    if _has_tables(connection):
-        return connection
-    abandon(connection)
+        # Of a shorter file SQLite would throw the log away.
+        pages.insert(0, _read_first_page(path))
+    for is_right in (has_deliveries, _has_tables):
+        for page in pages:
+            if page != _read_first_page(path):
+                _write_first_page(path, page)
+            connection = apsw.Connection(str(path))
+            if is_right(connection):
+                return connection
+            abandon(connection)
     return None
 
 
@@ -156,11 +156,24 @@ def _has_tables(connection: apsw.Connection) -> bool:
         return False
 
 
-def _first_page(database: Path) -> bytes:
-    with database.open("rb") as file:
-        page = bytearray(file.read(PAGE_OCTETS))
+def _read_first_page(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(PAGE_OCTETS)
+
+
+def _write_first_page(path: Path, page: bytes) -> None:
+    kept = path.parent / "first-page"
+    if not kept.exists():
+        kept.write_bytes(_read_first_page(path))
+    with path.open("r+b") as file:
+        file.write(page)
+
+
+def _for_any_size(first_page: bytes) -> bytes:
     # "Database file format" 1.3: without a valid size in the header (28), which is one whose counter (92) is that of
-    # the last change (24), the size is the file's. The free pages (32, 36) are not needed.
+    # the last change (24), the size is the file's. The free pages (32, 36) are not needed. 2 stands for a log (18, 19).
+    page = bytearray(first_page)
+    page[18:20] = b"\x02\x02"
     page[24:28] = (0).to_bytes(4)
     page[32:40] = bytes(8)
     page[92:96] = (1).to_bytes(4)

@@ -381,6 +381,46 @@ async def test_states_attempts_and_order_are_carried_over(tmp_path):
         assert await spool.paused() == {"archive"}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE delivery SET checksum = 'none' WHERE message = 1", "UPDATE message SET size = 'some' WHERE number = 1"],
+)
+async def test_a_row_that_is_left_behind_is_told_of(tmp_path, statement):
+    async with opened(tmp_path) as spool:
+        for _ in range(2):
+            await spool.add(new())
+    rows(tmp_path, statement)
+    assert not is_complete(tmp_path)
+
+
+async def test_a_delivery_of_the_last_message_that_cannot_be_read_is_told_of(tmp_path):
+    async with opened(tmp_path) as spool:
+        await spool.add(new(None, *(f"connector-{number:03}" for number in range(200))))
+    database = tmp_path / "spool.db"
+    with database.open("r+b") as file:
+        lost = max(
+            page
+            for page in pages(file, database.stat().st_size, inner=False)
+            if b"connector-199[" in page_of(file, page)
+        )
+        file.seek(PAGE * lost)
+        file.write(bytes(PAGE))
+    assert not is_complete(tmp_path)
+    assert 0 < rows(tmp_path, "SELECT count(*) FROM delivery")[0][0] < 200
+
+
+def page_of(file, page):
+    file.seek(PAGE * page)
+    return file.read(PAGE)
+
+
+def is_complete(directory):
+    """Whether it is said that a damaged database was carried over without loss."""
+    with structlog.testing.capture_logs() as logs:
+        salvage.salvage(directory)
+    return logs[-1]["complete"]
+
+
 def test_the_damaged_database_can_be_looked_at_by_any_sqlite(tmp_path):
     async def life():
         async with opened(tmp_path) as spool:

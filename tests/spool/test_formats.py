@@ -2,8 +2,11 @@
 
 import shutil
 import time
+from contextlib import closing
 
+import apsw
 import pytest
+import structlog
 
 from gateway.spool import SpoolError, database, salvage
 from tests.spool.golden import CONTENTS, FOLDER, STATES
@@ -84,6 +87,42 @@ async def test_the_first_page_is_the_same_however_old_the_spool_is(tmp_path, gol
             pass
         pages.append(rows(tmp_path / name, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"))
     assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_a_damaged_first_page_is_replaced_by_one_of_the_same_format(tmp_path, golden):
+    shutil.copytree(golden, tmp_path / "spool")
+    deliveries = "SELECT message, connector, recipients, checksum, state, attempts FROM delivery"
+    before = rows(tmp_path / "spool", deliveries)
+    with (tmp_path / "spool" / "spool.db").open("r+b") as file:
+        file.write(bytes(database.PAGE_OCTETS))
+    async with opened(tmp_path / "spool"):
+        assert rows(tmp_path / "spool", deliveries) == before
+
+
+async def test_damage_that_shows_when_a_format_is_brought_up_to_date_keeps_no_gateway_from_its_mail(tmp_path):
+    shutil.copytree(FOLDER / "v1", tmp_path / "spool")
+    deliveries = "SELECT message, connector, recipients, checksum, state, attempts FROM delivery"
+    before = rows(tmp_path / "spool", deliveries)
+    lose_a_value(tmp_path / "spool" / "spool.db")
+    with structlog.testing.capture_logs() as logs:
+        async with opened(tmp_path / "spool"):
+            assert rows(tmp_path / "spool", deliveries) == before
+    assert any(line["event"].startswith("alarm: ") for line in logs)
+
+
+def lose_a_value(path):
+    """Make a row of what one bit can make of it: one with nothing in a column that always has something."""
+    (wanted,) = (sql for (sql,) in rows(path.parent, "SELECT sql FROM sqlite_schema WHERE name = 'delivery'"))
+    for sql, statement in (
+        (wanted.replace("status TEXT NOT NULL", "status TEXT"), "SELECT 1"),
+        (wanted, "UPDATE delivery SET status = NULL WHERE message = 1"),
+    ):
+        with closing(apsw.Connection(str(path))) as connection:
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+            connection.execute(statement)
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'delivery'", (sql,))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
