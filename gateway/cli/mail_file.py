@@ -4,6 +4,7 @@ Lines in files usually end with LF, lines in mail end with CRLF: they are conver
 unless the file is to be sent as it is. A file whose lines end with CRLF already is read where it lies.
 """
 
+import hashlib
 import io
 import os
 import shutil
@@ -11,7 +12,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -20,7 +21,7 @@ from msgspec import Struct
 from gateway.envelope import BLOCK, Content
 from gateway.smtp.content import LineEndCheck
 
-__all__ = ["STANDARD_INPUT", "Body", "MailFile", "MailFileError", "open_mail", "with_crlf"]
+__all__ = ["STANDARD_INPUT", "Body", "MailFile", "MailFileError", "digests", "open_mail", "with_crlf"]
 
 STANDARD_INPUT = Path("-")
 
@@ -54,6 +55,26 @@ def open_mail(path: Path, *, binary: bool) -> MailFile:
             with tempfile.TemporaryFile() as converted:
                 _convert(file, converted, path)
                 return MailFile(_content(converted), body)
+    except OSError as error:
+        raise MailFileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def digests(path: Path) -> tuple[str, ...]:
+    """The SHA-256 of the file as it is, and with the line ends with which it is sent, where they are others.
+
+    Raises MailFileError when it cannot be read.
+    """
+    try:
+        with _open(path) as file:
+            own = _sha256(file)
+            is_lines, _ = _look(file)
+            if is_lines:
+                return (own,)
+            # One with a CR that belongs to no line end is sent as it is, or not at all.
+            with tempfile.TemporaryFile() as converted, suppress(MailFileError):
+                _convert(file, converted, path)
+                return own, _sha256(converted)
+            return (own,)
     except OSError as error:
         raise MailFileError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -103,6 +124,13 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while block := file.read(BLOCK):
         yield block
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    for block in _blocks(file):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _content(file: BinaryIO) -> Content:

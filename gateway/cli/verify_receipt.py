@@ -14,7 +14,7 @@ from typing import NoReturn
 import typer
 
 from gateway.app.sources import Sources
-from gateway.cli.mail_file import MailFileError, open_mail
+from gateway.cli.mail_file import MailFileError, digests
 from gateway.cli.terminal import printable
 from gateway.config import Config, ConfiguredConnector
 from gateway.connector import Found, Mail, SourceError, Spot
@@ -48,7 +48,7 @@ def verify_receipt(text: str, config: Config, *, file: Path | None) -> None:
         names = ", ".join(sorted(filter(None, types)))
         _fail(f"this is no receipt of a connector here ({names}); write it as the reply did, [KAFKA mail 3 1042]")
     id_ = next((code.parameters[0] for code in codes if code.name == _ID and code.parameters), "")
-    wanted = _sha256(file) if file is not None else ""
+    wanted = _digests(file) if file is not None else ()
     checked = 0
     for receipt in receipts:
         if receipt.name in _ELSEWHERE or types[receipt.name].spot is None:
@@ -69,7 +69,7 @@ def verify_receipt(text: str, config: Config, *, file: Path | None) -> None:
     )
 
 
-async def _confirmation(receipt: ResponseCode, config: Config, id_: str, wanted: str) -> list[str]:
+async def _confirmation(receipt: ResponseCode, config: Config, id_: str, wanted: tuple[str, ...]) -> list[str]:
     """The lines about the mail of this receipt. Raises _Unconfirmed where no connector has it."""
     problems: list[str] = []
     sources = Sources(config.connectors)
@@ -90,7 +90,7 @@ async def _confirmation(receipt: ResponseCode, config: Config, id_: str, wanted:
 
 
 async def _ask(
-    receipt: ResponseCode, connector: ConfiguredConnector, sources: Sources, id_: str, wanted: str
+    receipt: ResponseCode, connector: ConfiguredConnector, sources: Sources, id_: str, wanted: tuple[str, ...]
 ) -> list[str]:
     """What this connector has at the receipt's place. Raises _Unconfirmed where that is not the mail."""
     keys, find = connector.type.coordinates, connector.type.spot
@@ -129,7 +129,7 @@ async def _pick(found: AsyncIterator[Found], spot: Spot) -> Mail:
     raise SourceError("there is no such mail")
 
 
-def _about_mail(mail: Mail, id_: str, wanted: str, _: object) -> list[str]:
+def _about_mail(mail: Mail, id_: str, wanted: tuple[str, ...], _: object) -> list[str]:
     envelope, content = mail.envelope, mail.content
     expected = envelope.message.flattened or envelope.message
     try:
@@ -140,7 +140,7 @@ def _about_mail(mail: Mail, id_: str, wanted: str, _: object) -> list[str]:
         raise _Unconfirmed(f"the mail there has the id {envelope.id}")
     if (content.size, sha256) != (expected.size, expected.sha256):
         raise _Unconfirmed(f"the content there was changed: its SHA-256 is {sha256} instead of {expected.sha256}")
-    if wanted not in ("", envelope.message.sha256):
+    if wanted and envelope.message.sha256 not in wanted:
         raise _Unconfirmed(f"it is of another mail than the file, with the SHA-256 {envelope.message.sha256}")
     form = ", flattened" if envelope.message.flattened else ""
     return [
@@ -149,28 +149,21 @@ def _about_mail(mail: Mail, id_: str, wanted: str, _: object) -> list[str]:
     ]
 
 
-def _about_content(content: Content, wanted: str, _: object) -> list[str]:
+def _about_content(content: Content, wanted: tuple[str, ...], _: object) -> list[str]:
     try:
         sha256 = content.sha256()
     finally:
         content.close()
-    if wanted not in ("", sha256):
+    if wanted and sha256 not in wanted:
         raise _Unconfirmed(f"it is of another content than the file, with the SHA-256 {sha256}")
     return [f"content    {content.size} octets with the SHA-256 {sha256}, which several mails may share"]
 
 
-def _sha256(file: Path) -> str:
-    """Of the mail in the file as `mailsluice send` sends it."""
+def _digests(file: Path) -> tuple[str, ...]:
     try:
-        content = open_mail(file, binary=False).content
+        return digests(file)
     except MailFileError as error:
         _fail(str(error))
-    try:
-        return content.sha256()
-    except OSError as error:
-        _fail(f"{file} cannot be read: {error.strerror or error}")
-    finally:
-        content.close()
 
 
 def _fail(text: str) -> NoReturn:

@@ -36,20 +36,16 @@ def verify_receipt_token(token: str, *, key_set: Path, file: Path | None) -> Non
 
 
 def _compare(claims: "Claims", file: Path) -> None:
-    import hashlib
-
+    from gateway.cli.mail_file import MailFileError, digests
     from gateway.cli.terminal import printable
 
     try:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256")
-            size = content.tell()
-    except OSError as error:
-        _fail(f"{file} cannot be read: {error.strerror}")
-    name = printable(str(file))
-    if (size, digest.digest()) != (claims.size, claims.sha256):
-        _fail(f"{name} is not the mail of this receipt: it has {size} octets and the SHA-256 {digest.hexdigest()}")
-    typer.echo(f"file       {name} is this content")
+        found = digests(file)
+    except MailFileError as error:
+        _fail(str(error))
+    if claims.sha256.hex() not in found:
+        _fail(f"{file} is not the mail of this receipt: its SHA-256 is {' or, with CRLF, '.join(found)}")
+    typer.echo(f"file       {printable(str(file))} is this content")
 
 
 def _lines(claims: "Claims") -> Iterator[str]:

@@ -1,11 +1,14 @@
 """`mailsluice verify --receipt`: a receipt is worth what the destination confirms."""
 
 import asyncio
+import hashlib
 
 import pytest
+from msgspec import structs
 
 from connectors.directory import DirectoryConnector, DirectorySettings
-from gateway.testing import sample_mails
+from gateway.envelope import Content, Mail
+from gateway.testing import plain_mail, sample_mails
 
 SECRET = "whsec_cmVwbGFjZS10aGlzLWJ5LXlvdXItb3duLXNlY3JldA=="
 
@@ -70,6 +73,18 @@ def test_a_file_may_have_the_line_ends_of_files(archives, mailsluice, tmp_path):
     file = tmp_path / "letter.eml"
     file.write_bytes(stored.read_bytes().replace(b"\r\n", b"\n"))
     assert mailsluice("verify", "--receipt", f"[DIRECTORY {place}]", "-c", config, "--file", file).exit_code == 0
+
+
+@pytest.mark.parametrize("content", [b"From: a\n\none\n", b"From: a\r\n\r\none\rtwo\n"], ids=["LF", "CR"])
+def test_a_content_without_line_ends_of_mail_is_compared_as_it_is(archives, tmp_path, mailsluice, content):
+    config, _ = archives
+    mail = plain_mail()
+    mail.content.close()
+    message = structs.replace(mail.envelope.message, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    place = _store(tmp_path / "one", Mail(structs.replace(mail.envelope, message=message), Content(content)))
+    file = tmp_path / "one" / place
+    outcome = mailsluice("verify", "--receipt", f"[DIRECTORY {place}]", "-c", config, "--file", file)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
 
 
 def test_without_a_file_it_is_said_that_none_was_compared(archives, mailsluice):

@@ -62,7 +62,14 @@ def test_another_mail_is_refused(mailsluice, signer, site, content):
     token = signer.sign(claims({"path": "x"}))
     outcome = mailsluice("verify", "--token", token, "--keys", "keys.json", "--file", "mail.eml")
     assert outcome.exit_code == 1
-    assert outcome.stderr.startswith(f"mailsluice: mail.eml is not the mail of this receipt: it has {len(content)} ")
+    assert outcome.stderr.startswith("mailsluice: mail.eml is not the mail of this receipt: its SHA-256 is ")
+
+
+def test_a_file_may_have_the_line_ends_of_files(mailsluice, signer, site):
+    (site / "mail.eml").write_bytes(CONTENT.replace(b"\r\n", b"\n"))
+    token = signer.sign(claims({"path": "x"}))
+    outcome = mailsluice("verify", "--token", token, "--keys", "keys.json", "--file", "mail.eml")
+    assert (outcome.exit_code, outcome.stdout.splitlines()[-1]) == (0, "file       mail.eml is this content")
 
 
 def test_a_forged_receipt_is_refused(mailsluice, signer):
