@@ -120,6 +120,8 @@ class _Supervisor:
         self._wakeup.setblocking(False)
         self._selector.register(self._signals, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        # A parent may have left it ignored: then the system would tell nobody how a worker has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in _SIGNALS:
             signal.signal(number, lambda number, _: self._heard.add(number))
         try:

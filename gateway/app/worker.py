@@ -51,7 +51,7 @@ def work(
     except BaseException:  # noqa: BLE001  # the top of a process: nothing may come back to where it was forked
         # By now standard error is as the process got it, and to write there may take for ever.
         with closing(log_to(sys.stderr, turns=turns, worker=number)):
-            _log.exception("alarm: a worker cannot go on")
+            _log.exception("alarm: a defect ends the worker")
     finally:
         # A process may be started without standard output.
         with suppress(OSError, ValueError, AttributeError):

@@ -211,3 +211,52 @@ def test_a_worker_that_hangs_is_named_when_the_next_reload_waits_for_it(tmp_path
         for _ in range(2):
             gateway.read_until("configuration reloaded")
         stop(gateway)
+
+
+def test_a_gateway_whose_parent_ignored_the_end_of_children_hears_of_its_own(tmp_path):
+    ignores = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    with GatewayProcess("--config", write(tmp_path, QUICK), folder=tmp_path, prelude=ignores) as gateway:
+        os.kill(processes(gateway)[0], signal.SIGKILL)
+        gateway.read_until("a worker is back")
+        stop(gateway)
+
+
+# The event loop of one worker ends in the midst of everything.
+DEFECT = """
+import asyncio, pathlib
+from gateway.delivery import Engine
+start = Engine.start
+async def start_and_fail(self):
+    await start(self)
+    asyncio.ensure_future(fail())
+async def fail():
+    while not pathlib.Path("fail").exists():
+        await asyncio.sleep(0.01)
+    pathlib.Path("fail").unlink(missing_ok=True)
+    asyncio.get_running_loop().stop()
+Engine.start = start_and_fail
+"""
+
+
+def test_a_worker_with_a_defect_says_what_it_is_and_comes_back(tmp_path):
+    with GatewayProcess("--config", write(tmp_path, QUICK), folder=tmp_path, prelude=DEFECT) as gateway:
+        (tmp_path / "fail").touch()
+        gateway.read_until("a worker is back")
+        stop(gateway)
+    (defect,) = records(gateway, "alarm: a defect ends the worker")
+    assert "Event loop stopped" in defect["exception"]
+    (ended,) = records(gateway, "alarm: a worker has ended; it is started again")
+    assert (ended["worker"], ended["cause"]) == (defect["worker"], "ended with status 1")
+
+
+def test_a_worker_with_a_defect_comes_back_although_nobody_reads_why(tmp_path):
+    with GatewayProcess("--config", write(tmp_path, QUICK), folder=tmp_path, prelude=DEFECT) as gateway:
+        before = set(processes(gateway))
+        with Path(f"/proc/{gateway.pid}/fd/2").open("wb", buffering=0) as log:
+            os.set_blocking(log.fileno(), False)
+            while log.write(b"a line that nobody reads\n"):
+                pass
+        (tmp_path / "fail").touch()
+        wait_until(lambda: len(processes(gateway)) == 2 and set(processes(gateway)) != before)
+        gateway.read_until("a worker is back")
+        stop(gateway)
