@@ -28,7 +28,7 @@ from gateway.smtp.dialect import Dialect
 from gateway.smtp.extensions.xreplymeta import XReplyMeta, enabled_codes
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered, OutgoingMail
 from gateway.smtp.referral import read_dovecot_referral, with_referral_checked
-from gateway.smtp.reply import Reply, ReplySyntaxError, read_reply
+from gateway.smtp.reply import Reply, ReplySyntaxError, goes_on, read_reply
 
 __all__ = ["ClientConnection"]
 
@@ -80,7 +80,10 @@ class ClientConnection:
         """Take what the server sent."""
         if self._failure is not None:
             return
+        start = self._received.rfind(b"\n") + 1
         self._received += octets
+        if goes_on(self._received, start):
+            return
         while self._received and self._failure is None:
             try:
                 found = read_reply(self._received)

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from gateway.smtp.response_codes import ResponseCode, compose, read_text
 from gateway.status import Status
 
-__all__ = ["Reply", "ReplySyntaxError", "read_reply"]
+__all__ = ["Reply", "ReplySyntaxError", "goes_on", "read_reply"]
 
 # RFC 5321 §4.5.3.1.5: 512 octets with the code and the CRLF.
 _LINE_OCTETS = 512
@@ -79,6 +79,15 @@ class Reply(Struct, frozen=True):
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), str(self.status or ""), " / ".join(self.lines))))
+
+
+def goes_on(octets: bytes, start: int) -> bool:
+    """Whether there is no need to `read_reply` yet, for all that the lines say which begin at `start` or behind it.
+
+    It takes no time, where reading a long reply anew with each of its lines would.
+    """
+    *lines, _ = octets[start:].split(b"\n")
+    return len(octets) <= _REPLY_OCTETS and all(line[:3].isdigit() and line[3:4] == b"-" for line in lines)
 
 
 def read_reply(octets: bytes) -> tuple[Reply, int] | None:

@@ -1,5 +1,7 @@
 """Opening, TLS, AUTH and the end of a session, against our own server engine and against what other servers say."""
 
+import time
+
 import pytest
 
 from gateway.smtp import LMTP, SMTP, CredentialsReceived, Reply
@@ -8,6 +10,7 @@ from gateway.smtp.client_events import Concluded, MailConcluded, ReplyReceived
 from gateway.smtp.outgoing import LocalProtocolError, NotOffered
 from tests.smtp.client.conversation import OK, Conversation, at_random_splits, mail, octet_by_octet, whole
 
+SECONDS = 5
 SPLITS = [whole, octet_by_octet, at_random_splits]
 
 
@@ -230,6 +233,19 @@ def test_a_server_that_does_not_speak_smtp_ends_the_session(octets):
     client = connect(SMTP, octets)
     assert conclusion(client).reply.status.class_ == 4
     assert not client.is_open
+
+
+@pytest.mark.parametrize("split", [octet_by_octet, lambda octets: octets.splitlines(keepends=True)])
+def test_a_long_reply_that_comes_in_small_pieces_is_no_great_work(split):
+    """A hostile server could keep the gateway from everything else with it."""
+    client = connect()
+    begun = time.process_time()
+    for octets in split(b"220-x\r\n" * 9_000 + b"220 " + b"x" * 2_000):
+        client.receive_data(octets)
+    assert time.process_time() - begun < SECONDS
+    assert client.next_event() is None
+    client.receive_data(b"\r\n")
+    assert client.next_event().reply.code == 220
 
 
 def test_a_server_that_shuts_down_while_nothing_was_asked_is_quoted():
