@@ -7,7 +7,8 @@ connector, under which recipients. Under another one its places would stand for 
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,8 +52,10 @@ class Journal:
             raise JournalError(f"the journal {path} cannot be written: {error.strerror}") from error
         except apsw.BusyError as error:
             raise JournalError(f"the journal {path} is in use by another replay; wait until it has ended") from error
+        except apsw.NotADBError as error:
+            raise JournalError(f"{path} is no journal of a replay; give the name of a new file") from error
         except apsw.Error as error:
-            raise JournalError(f"{path} cannot be used as a journal: {error}; give the name of a new file") from error
+            raise JournalError(f"the journal {path} cannot be used: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -80,10 +83,13 @@ class Journal:
         rows = [(place, " ".join(map(str, refused))) for place, refused in acknowledged]
         with self._lock:
             try:
-                with self._connection:
+                with _transaction(self._connection):
                     self._connection.executemany("INSERT OR REPLACE INTO acknowledged VALUES (?, ?)", rows)
             except apsw.Error as error:
-                raise JournalError(f"the journal {self._path} cannot be written: {error}") from error
+                raise JournalError(
+                    f"the journal {self._path} cannot be written: {error}; mend that and give the command again, which "
+                    "delivers the rest, and may deliver those that were under way twice"
+                ) from error
 
     def _prepare(self, replay: str) -> None:
         connection = self._connection
@@ -94,7 +100,7 @@ class Journal:
             raise JournalError(f"{self._path} is a database, but no journal of a replay; give the name of a new file")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        with connection:
+        with _transaction(connection):
             connection.pragma("application_id", _APPLICATION_ID)
             connection.execute(_TABLES)
             row = connection.execute("SELECT description FROM replay").fetchone()
@@ -105,3 +111,16 @@ class Journal:
                     f"the journal {self._path} is that of another replay, {row[0]}, and this one is {replay}; "
                     "give the name of a new file"
                 )
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Where the disk is full, SQLite has done so already, and would say that there is nothing to roll back.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -58,3 +58,16 @@ def test_another_file_is_no_journal_and_stays_as_it_is(tmp_path):
 def test_a_journal_that_cannot_be_made_is_said_to_be_so(tmp_path):
     with pytest.raises(JournalError, match="cannot be written: No such file or directory"):
         Journal(tmp_path / "missing/journal", REPLAY)
+
+
+def test_on_a_full_disk_nobody_is_told_to_begin_anew(tmp_path):
+    with Journal(tmp_path / "journal", REPLAY) as journal:
+        pages = journal._connection.pragma("page_count")
+        journal._connection.pragma("max_page_count", pages)
+        with pytest.raises(JournalError, match="is full; mend that and give the command again") as raised:
+            journal.record([(f"{number:04}" * 100, ()) for number in range(100)])
+    assert "new file" not in str(raised.value)
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(JournalError, match="cannot be used: ") as raised:
+        Journal(tmp_path / "full", REPLAY)
+    assert "new file" not in str(raised.value)
