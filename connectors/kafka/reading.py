@@ -60,9 +60,11 @@ class KafkaSource:
                     if with_key is not None and record.key != with_key:
                         continue
                     headers = tuple((name, value or b"") for name, value in record.headers)
+                    id_ = _id(headers)
                     yield Found(
-                        place=f"{topic} {record.partition} {record.offset}",
-                        id=_id(headers),
+                        # A topic that was deleted and made again has other mails at the same offsets.
+                        place=f"{topic} {record.partition} {record.offset} {id_}".rstrip(),
+                        id=id_,
                         held=len(record.value or b""),
                         read=partial(read_record, headers, record.value, fetch),
                     )

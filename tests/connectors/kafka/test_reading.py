@@ -1,5 +1,8 @@
 """Records of a real broker read again, in every form that the connector writes."""
 
+import asyncio
+from contextlib import aclosing
+
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -57,6 +60,17 @@ async def test_every_sample_mail_comes_back_also_from_a_claim_check(kafka, make_
     for mail in samples.values():
         (again,) = (each for each in found if each.envelope.id == mail.envelope.id)
         assert same(again, mail)
+
+
+async def test_a_place_is_that_of_one_mail_also_where_a_topic_is_made_again(kafka, make_topic):
+    configured = settings(kafka, make_topic(partitions=1))
+    mail = plain_mail()
+    (receipt,) = await sent(configured, [mail])
+    found = CONNECTOR.source(configured).mails(Extent(), nothing_elsewhere)
+    async with asyncio.timeout(60), aclosing(found):
+        (place,) = [each.place async for each in found]
+    # The offset begins again with the topic, and another cluster has topics of the same name.
+    assert place == f"{receipt.location['topic']} 0 0 {mail.envelope.id}"
 
 
 async def test_offsets_a_key_and_a_time_choose_records(kafka, make_topic):
