@@ -39,12 +39,12 @@ def listener_settings(listener: Listener, config: Config, keys: KeyRing) -> List
     signer = receipt_signer(keys)
     asked = listener.reply_metadata
     contents = content_tokens(keys, gateway.hostname, _shared(config)) if asked.maildata else None
-    # One line for each family of response codes.
+    # One line for each family of response codes; that of the connectors, whose number is not ours, has what is left.
     families = (
-        (receipt_names(coordinates, signed=signer is not None), asked.receipts),
         ((MAILDATA,), asked.maildata),
         ((STOKEN, DELIVERY_ID), asked.stoken),
         ((REFERRAL,), asked.referral),
+        (receipt_names(coordinates, signed=signer is not None), asked.receipts),
     )
     offered = tuple(OfferedCodes(names=names, networks=networks) for names, networks in families if networks)
     policy = Policy(

@@ -29,6 +29,7 @@ from gateway.smtp.events import (
     Waiting,
 )
 from gateway.smtp.extension import ExtensionTable
+from gateway.smtp.extensions.xreplymeta import announceable
 from gateway.smtp.limits import Limits
 from gateway.smtp.referral import is_referral
 from gateway.smtp.refusals import NOT_AVAILABLE, TOO_BIG
@@ -101,8 +102,11 @@ class ServerConnection:
     # What the owner calls.
 
     def greet(self, *, reply_codes: tuple[str, ...] = ()) -> None:
-        """Open the session with the greeting (RFC 5321 §3.1). `reply_codes` are those that this client is offered."""
-        self.reply_codes = reply_codes
+        """Open the session with the greeting (RFC 5321 §3.1).
+
+        `reply_codes` are those that this client is offered, as many as the line of a hello can name.
+        """
+        self.reply_codes = announceable(reply_codes) if reply_codes else ()
         service = "ESMTP" if self.dialect.name == "SMTP" else self.dialect.name
         self._write(Reply.of(220, "", f"{self.hostname} {service} Mailsluice"))
 

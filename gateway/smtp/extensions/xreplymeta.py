@@ -19,13 +19,16 @@ from gateway.smtp.response_codes import is_code_name
 if TYPE_CHECKING:
     from gateway.smtp.server import ServerConnection
 
-__all__ = ["MAILDATA", "MAILDATA_PARAMETERS", "XReplyMeta", "enabled_codes"]
+__all__ = ["MAILDATA", "MAILDATA_PARAMETERS", "XReplyMeta", "announceable", "enabled_codes"]
 
 MAILDATA = "MAILDATA"
 """The name of the code that has a token about stored content."""
 
 # RFC 5321 §2.2.2: a private parameter's name begins with X; the other is what it was first called.
 MAILDATA_PARAMETERS = (MAILDATA, f"X{MAILDATA}")
+
+# RFC 5321 §4.5.3.1.5: what a line of a reply has for the names. What is behind its end would be cut off.
+_NAMES_OCTETS = 512 - len("250-XREPLYMETA\r\n")
 
 _TOKEN = re.compile("[A-Za-z0-9_-]{1,384}")
 
@@ -62,6 +65,17 @@ class XReplyMeta(Extension):
         if len(given) > 1:
             return Reply.of(501, "5.5.4", f"{MAILDATA} is given twice")
         return None
+
+
+def announceable(names: Sequence[str]) -> tuple[str, ...]:
+    """The names for which the line of a hello has room, in order; what was not announced is not sent either (X1)."""
+    room = _NAMES_OCTETS
+    found: list[str] = []
+    for name in names:
+        if len(name) < room:
+            room -= 1 + len(name)
+            found.append(name)
+    return tuple(found)
 
 
 def enabled_codes(parameters: Sequence[tuple[str, str]], offered: Collection[str]) -> frozenset[str]:
