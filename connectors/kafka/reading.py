@@ -5,6 +5,7 @@ consumer group is joined, and nothing is committed: the offsets are those of the
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -20,7 +21,7 @@ from connectors.kafka.credentials import read_credentials
 from connectors.kafka.record_reading import read_record
 from connectors.kafka.settings import KafkaSettings
 from gateway.connector import DeliveryFailure, Extent, Fetch, Found, Offsets, SourceError
-from gateway.envelope import Content, ContentReference
+from gateway.envelope import Content, ContentReference, ulid
 from gateway.template import Template
 
 __all__ = ["KafkaSource"]
@@ -34,6 +35,8 @@ _RECORDS_AT_ONCE = 100
 _FETCH_OCTETS = 1024 * 1024
 # A record is written after its mail was received; so far the clock may have been set back in between.
 _CLOCK_MILLISECONDS = 3_600_000
+
+_ID = re.compile(ulid.PATTERN.encode())
 
 
 class _Range(NamedTuple):
@@ -180,7 +183,9 @@ async def _records(consumer: Any, wanted: _Range) -> AsyncGenerator[Any]:
 
 
 def _id(headers: Iterable[tuple[str, bytes]]) -> str:
-    return next((value.decode(errors="replace") for name, value in headers if name == "mail-id"), "")
+    """The mail's id; "" for a record that somebody else wrote."""
+    value = next((value for name, value in headers if name == "mail-id"), b"")
+    return value.decode() if _ID.fullmatch(value) else ""
 
 
 @contextmanager

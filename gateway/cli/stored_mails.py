@@ -25,6 +25,8 @@ __all__ = ["Choice", "Preparation", "prepared", "stored"]
 # Reading waits for the network, and for less of it when some is done at once.
 _READ_AHEAD = 8
 _OCTETS_READ_AHEAD = 64 * 1024 * 1024
+# A sentence quotes what is stored, which may be anybody's and of any length.
+_LONGEST_PROBLEM = 500
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -133,7 +135,9 @@ async def _read(found: Found, choice: Choice) -> Reemission | None:
     try:
         mail = await found.read(choice.has)
     except SourceError as error:
-        return Reemission(id=id_, place=found.place, problem=str(error))
+        text = str(error)
+        problem = text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]} …"
+        return Reemission(id=id_, place=found.place, problem=problem)
     if mail is None:
         return None
     message = mail.envelope.message

@@ -54,6 +54,16 @@ async def test_content_that_is_not_the_envelopes_goes_nowhere_and_is_closed(tmp_
     assert file.closed
 
 
+async def test_a_sentence_that_quotes_what_is_stored_is_bounded():
+    async def read(_):
+        raise SourceError("its content-type is " + "x" * 100_000)
+
+    (reemission,) = await result(Found(place="a", read=read))
+    assert reemission.problem.startswith("its content-type is x")
+    assert reemission.problem.endswith("x …")
+    assert len(reemission.problem) < 1000
+
+
 async def test_a_mail_that_cannot_be_read_does_not_stand_in_the_way_of_others():
     async def read(_):
         raise SourceError("gone")

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from connectors.kafka import CONNECTOR
+from connectors.kafka.reading import _id
 from connectors.kafka.record import RecordLayout
 from connectors.kafka.record_reading import read_record
 from gateway.codec import avro_v1
@@ -137,6 +138,12 @@ async def test_offsets_that_were_deleted_are_said_to_be_so(kafka, make_topic):
 async def test_what_is_no_mail_is_refused_with_a_sentence(headers, value, sentence):
     with pytest.raises(SourceError, match=sentence):
         await read_record(headers, value, nothing_elsewhere, lambda _: True)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x1b[2J", b"\xff", b"1" * 25, b"1" * 27, b"1" * 26 + b"\n", b"U" * 26])
+def test_what_is_no_id_is_not_taken_for_one(value):
+    assert _id([("mail-id", value)]) == ""
+    assert _id([("mail-id", b"1" * 26)]) == "1" * 26
 
 
 async def test_an_envelope_without_its_content_is_refused(kafka):
