@@ -21,6 +21,7 @@ _PROGRAM = CACHE / "exim" / "usr" / "sbin" / "exim4"
 _USER = "Debian-exim"  # which the program has built in
 _START_SECONDS = 30.0
 _APT_SECONDS = 300
+_TOOL_SECONDS = 300
 
 _CONFIGURATION = """\
 exim_path = {program}
@@ -87,8 +88,8 @@ def _has_user() -> bool:
 class Exim:
     """Running on entry. It refuses recipients whose local-part is `nobody`."""
 
-    def __init__(self, *, most_octets: int = 50_000_000) -> None:
-        """Raises `Unavailable` where it was not installed, or we are not root."""
+    def __init__(self, *, most_octets: int = 50_000_000, configuration: str = _CONFIGURATION) -> None:
+        """`configuration` is a template like that above. Raises `Unavailable` where Exim is not, or we are not root."""
         if not _PROGRAM.exists() or not _has_user():
             raise Unavailable("Exim is not installed: run `python -m tests.servers.install` as root")
         if os.geteuid():
@@ -100,9 +101,9 @@ class Exim:
             (self._directory / name).mkdir()
             os.chown(self._directory / name, user.pw_uid, user.pw_gid)
         self._directory.chmod(0o755)
-        configuration = self._directory / "exim.conf"
-        configuration.write_text(
-            _CONFIGURATION.format(
+        self._configuration = self._directory / "exim.conf"
+        self._configuration.write_text(
+            configuration.format(
                 program=_PROGRAM,
                 directory=self._directory,
                 address=LOOPBACK,
@@ -111,7 +112,9 @@ class Exim:
                 most_octets=most_octets,
             )
         )
-        self._process = ServerProcess("Exim", [_PROGRAM, "-bdf", "-C", configuration], log=self._directory / "output")
+        self._process = ServerProcess(
+            "Exim", [_PROGRAM, "-bdf", "-C", self._configuration], log=self._directory / "output"
+        )
 
     def __enter__(self) -> Self:
         try:
@@ -130,9 +133,30 @@ class Exim:
         """Every mail that it has delivered, octet for octet as it is stored."""
         return [path.read_bytes() for path in sorted((self._directory / "mail" / "new").glob("*"))]
 
+    @property
+    def pid(self) -> int:
+        """The number of the daemon's process, below which all others are."""
+        return self._process.pid
+
+    @property
+    def version(self) -> str:
+        """Of the program, as it says itself."""
+        return " ".join(self._tool("-bV").split()[:3])
+
+    def queue(self) -> int:
+        """Return how many messages it holds."""
+        return int(self._tool("-bpc"))
+
+    def flush(self) -> None:
+        """Deliver now all it holds, and return when that was tried."""
+        self._tool("-qf")
+
     def log(self) -> str:
         """Return all it has logged."""
         return "".join(path.read_text(errors="replace") for path in sorted((self._directory / "log").glob("*")))
+
+    def _tool(self, *arguments: str) -> str:
+        return run_tool([_PROGRAM, "-C", self._configuration, *arguments], seconds=_TOOL_SECONDS)
 
     def _close(self) -> None:
         self._process.stop()

@@ -103,6 +103,11 @@ class Postfix:
         """Shut it down in order; the queue stays."""
         self._process.stop()
 
+    @property
+    def pid(self) -> int:
+        """The number of its master process, below which all others are."""
+        return self._process.pid
+
     def log(self) -> str:
         """Return all it has logged."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""

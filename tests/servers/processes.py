@@ -54,6 +54,13 @@ class ServerProcess:
         """Whether the process is there, paused or not."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, which is that of its group too; it must have been started."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process.pid
+
     def start(self, answers: Callable[[], bool], seconds: float) -> None:
         """Start the process and return once `answers()` is true; it is asked again and again until the deadline."""
         if self.running:

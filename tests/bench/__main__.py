@@ -1,0 +1,91 @@
+"""The benchmark: `make bench`, or `python -m tests.bench [--quick] [--only NAMES] [--rounds N]`.
+
+Everything is measured on one machine in one run, in turns; see `runner`, `plan` and `contenders`. What comes out is
+kept as `performance/results.json` in the output directory, and shown in `performance.md` beside it, with plots.
+`--render` makes the page again from what is kept. The exit status is 1 where a contender failed, or where a figure is
+not to be believed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.bench import machine, page, plots, single
+from tests.bench.plan import LEFT_OUT, QUICK, SHEETS
+from tests.bench.results import Measured, keep, kept
+from tests.bench.runner import Turns
+from tests.bench.sanity import faults
+from tests.servers.cache import CACHE
+
+_DOCS = Path(__file__).parents[2] / "docs"
+_SECONDS = 1.5
+_QUICK_SECONDS = 0.3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write the page: the exit status."""
+    options = _options(arguments)
+    results = options.output / "performance" / "results.json"
+    if not options.render:
+        keep(_measured(options), results)
+    measured = kept(results)
+    drawn = plots.draw(measured, options.output / "performance")
+    page.write(measured, options.output / "performance.md", drawn=drawn)
+    found = faults(measured)
+    for fault in found:
+        print(fault, file=sys.stderr)
+    return 1 if found else 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few cells, one short round: does it run?")
+    parser.add_argument("--only", default="", help="sheets and figures by name, with commas in between")
+    parser.add_argument("--rounds", type=int, help="how often each cell is measured; 5 by default")
+    parser.add_argument("--seconds", type=float, help=f"how long a turn lasts, about; {_SECONDS:g} by default")
+    parser.add_argument("--output", type=Path, help="where the page goes: docs, or .cache/bench if it is not all")
+    parser.add_argument("--render", action="store_true", help="measure nothing, make the page from what is kept")
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS)
+    names = {sheet.name for sheet in SHEETS} | set(single.FIGURES)
+    # A part of the figures does not take the place of all.
+    options.output = options.output or (CACHE / "bench" if options.quick or options.only else _DOCS)
+    options.only = set(filter(None, options.only.split(",")))
+    if unknown := options.only - names:
+        parser.error(f"there is no {' or '.join(sorted(unknown))}; there are {', '.join(sorted(names))}")
+    return options
+
+
+def _measured(options: argparse.Namespace) -> Measured:
+    machine.allow_descriptors()
+    sheets = [each for each in (QUICK if options.quick else SHEETS) if not options.only or each.name in options.only]
+    turns = Turns(rounds=options.rounds, seconds=options.seconds, say=_say)
+    cells = [cell for sheet in sheets for cell in turns.measure(sheet)]
+    figures = single.QUICK if options.quick else tuple(single.FIGURES)
+    found: dict[str, float] = {}
+    for name in figures:
+        if not options.only or name in options.only:
+            found |= single.measure(name, turns.missing, _say)
+    return Measured(
+        date=machine.today(),
+        command=f"python -m tests.bench {' '.join(sys.argv[1:])}".strip(),
+        rounds=options.rounds,
+        seconds=options.seconds,
+        commit=machine.commit(),
+        machine=machine.describe(),
+        versions=turns.versions,
+        titles={sheet.name: sheet.title for sheet in sheets},
+        cells=tuple(cells),
+        missing=turns.missing,
+        single=found,
+        left_out=LEFT_OUT,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""What the project set out to reach, and what was measured of it: each goal with its verdict."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.bench.load import KB, MB, Load, generated, smtp_source
+from tests.bench.results import Measured
+
+__all__ = ["Goal", "goals", "idle_bytes", "puts_per_second"]
+
+_MIB = 1024 * 1024
+_SESSIONS = (1, 20, 200, 1000, 2000)
+_SIZES = (KB, 20 * KB, MB, 10 * MB)
+# What a busy load generator uses of its core.
+_BUSY = 0.9
+# The `message` layout stores the content, the containers (our own trace at least) and the envelope.
+_PUTS_PER_MAIL = 3
+_AT_LEAST, _AT_MOST = "≥", "≤"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """In words, and in figures. `reached` is None where this run did not measure it; `note` says what to know of it."""
+
+    text: str
+    sign: Literal["≥", "≤"]
+    wanted: float
+    reached: float | None
+    unit: str = "times"
+    note: str = ""
+
+    @property
+    def verdict(self) -> Literal["reached", "nearest", "not measured"]:
+        """A goal that is not reached has the nearest figure."""
+        if self.reached is None:
+            return "not measured"
+        is_reached = self.reached >= self.wanted if self.sign == _AT_LEAST else self.reached <= self.wanted
+        return "reached" if is_reached else "nearest"
+
+
+def goals(measured: Measured) -> list[Goal]:
+    """All of them, in the order in which they were set."""
+    return [*_engine(measured), *_kafka(measured), *_spool(measured), *_s3(measured), *_costs(measured)]
+
+
+def idle_bytes(measured: Measured, sessions: int) -> float | None:
+    """Resident memory with so many idle sessions; in proportion where fewer were measured."""
+    single = measured.single
+    if "idle sessions" not in single:
+        return None
+    grown = single["idle bytes with"] - single["idle bytes before"]
+    return single["idle bytes before"] + grown / single["idle sessions"] * sessions
+
+
+def puts_per_second(measured: Measured) -> float | None:
+    """Objects a second that the `message` layout stores."""
+    rate = measured.rate("destinations", "S3 message", generated(KB, 200, "BDAT"))
+    return None if rate is None else rate * _PUTS_PER_MAIL
+
+
+def _engine(measured: Measured) -> Iterator[Goal]:
+    for size, wanted in ((KB, 0.6), (MB, 0.9)):
+        load = smtp_source(size, 20)
+        reached = _ratio(measured, "peers", ("engine", load), ("smtp-sink", load))
+        yield _least(f"Engine alone to `smtp-sink`, {_size(size)} by DATA, many mails in a connection", wanted, reached)
+    by_size = [_ratio(measured, "commands", ("engine", _bdat(size)), ("engine", _data(size))) for size in _SIZES]
+    yield _least("BDAT to DATA, whatever the size (the worst)", 1.0, _worst(by_size, min))
+    yield _least("BDAT to DATA at 10 MB", 1.5, by_size[-1])
+
+
+def _kafka(measured: Measured) -> Iterator[Goal]:
+    load = smtp_source(KB, 200)
+    for peer, wanted in (("aiosmtpd + aiokafka", 5.0), ("smtp-sink", 0.4), ("Haraka", 1.0)):
+        reached = _ratio(measured, "crowd", ("Kafka", load), (peer, load))
+        yield _least(f"Kafka, `acks=all`, 200 sessions, 1 KB, to {_mark(peer)}", wanted, reached)
+
+
+def _spool(measured: Measured) -> Iterator[Goal]:
+    for size, wanted in ((KB, 5.0), (MB, 1.0)):
+        load = smtp_source(size, 20)
+        reached = _ratio(measured, "peers", ("spool", load), ("Postfix", load))
+        yield _least(f"Spooled, synced before each 250, to Postfix, {_size(size)}", wanted, reached)
+    load = _bdat(KB, 200)
+    for name in ("engine", "spool", "Kafka"):
+        twice = f"{name}, 2 workers"
+        reached = _ratio(measured, "workers", (twice, load), (name, load))
+        yield _least(f"Two workers to one: {name}", 1.6, reached, note=_generator(measured, twice, load))
+
+
+def _s3(measured: Measured) -> Iterator[Goal]:
+    load = _bdat(KB, 200)
+    reached = _ratio(measured, "destinations", ("S3 batch", load), ("S3 message", load))
+    yield _least("S3, `batch` to `message` layout, mails a second", 10.0, reached)
+    store, puts = measured.single.get("store puts per second"), puts_per_second(measured)
+    reached = puts / store if store and puts else None
+    yield _least("S3, `message` layout: objects a second to what the store takes by itself", 1.0, reached)
+
+
+def _costs(measured: Measured) -> Iterator[Goal]:
+    costs = []
+    for name in ("engine", "spool", "Kafka"):
+        for size in (KB, 20 * KB):
+            with_them = ("metadata", (name, generated(size, 200, "BDAT", containers=2)), (name, _bdat(size, 200)))
+            kept = _ratio(measured, *with_them)
+            costs.append(None if kept is None else 100 * (1 - kept))
+    yield _most("Two metadata containers in each mail cost (the worst)", 10.0, _worst(costs, max), "%")
+    idle = idle_bytes(measured, 10_000)
+    sessions = measured.single.get("idle sessions", 10_000)
+    note = "" if sessions >= 10_000 else f"in proportion: descriptors were enough for {sessions:,.0f}"
+    yield _most("10,000 idle sessions", 160.0, idle and idle / _MIB, "MiB", note=note)
+    grown = [measured.single.get(f"large {command} growth bytes") for command in ("BDAT", "DATA")]
+    yield _most("A message of 5 GB: memory grows by", 64.0, _worst([it and it / _MIB for it in grown], max), "MiB")
+    lags = [_lag(measured, name) for name in ("engine", "spool", "Kafka")]
+    yield _most("Event-loop lag at full load, p99 (the worst)", 20.0, _worst(lags, max), "ms")
+    shares = [_share_of_best(measured, name) for name in ("engine", "spool", "Kafka")]
+    yield _least("2,000 sessions to the best number of sessions (the worst)", 0.8, _worst(shares, min))
+
+
+def _least(text: str, wanted: float, reached: float | None, *, note: str = "") -> Goal:
+    return Goal(text=text, sign=_AT_LEAST, wanted=wanted, reached=reached, note=note)
+
+
+def _most(text: str, wanted: float, reached: float | None, unit: str, *, note: str = "") -> Goal:
+    return Goal(text=text, sign=_AT_MOST, wanted=wanted, reached=reached, unit=unit, note=note)
+
+
+def _ratio(measured: Measured, sheet: str, of: tuple[str, Load], to: tuple[str, Load]) -> float | None:
+    first, second = measured.rate(sheet, *of), measured.rate(sheet, *to)
+    return first / second if first is not None and second else None
+
+
+def _worst(figures: Sequence[float | None], choose: Callable[[Iterable[float]], float]) -> float | None:
+    """None unless all were measured."""
+    known = [figure for figure in figures if figure is not None]
+    return choose(known) if len(known) == len(figures) else None
+
+
+def _lag(measured: Measured, contender: str) -> float | None:
+    cell = measured.cell("crowd", contender, smtp_source(KB, 200))
+    spread = cell and cell.spread(lambda run: run.lag_p99_seconds)
+    return spread.median * 1000 if spread else None
+
+
+def _share_of_best(measured: Measured, contender: str) -> float | None:
+    rates = [measured.rate("sessions", contender, _bdat(KB, sessions)) for sessions in _SESSIONS]
+    best = _worst(rates, max)
+    return rates[-1] / best if best and rates[-1] else None
+
+
+def _generator(measured: Measured, contender: str, load: Load) -> str:
+    cell = measured.cell("workers", contender, load)
+    share = cell and cell.spread(lambda run: run.generator_cpu_seconds / run.seconds)
+    if not share:
+        return ""
+    used = f"the generator used {share.median:.0%} of a core"
+    return f"{used}: it was the bottleneck" if share.median > _BUSY else used
+
+
+def _bdat(size: int, sessions: int = 20) -> Load:
+    return generated(size, sessions, "BDAT")
+
+
+def _data(size: int) -> Load:
+    return generated(size, 20, "DATA")
+
+
+def _size(octets: int) -> str:
+    return f"{octets // MB} MB" if octets >= MB else f"{octets // KB} KB"
+
+
+def _mark(name: str) -> str:
+    return f"`{name}`" if name == "smtp-sink" else name

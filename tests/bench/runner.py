@@ -1,0 +1,116 @@
+"""Measures in turns: in each round every contender of a sheet gets every load once, and the others have nothing to do.
+
+How many mails a turn has is found by a short turn before the first round, which is also the warming up: as many as
+the contender takes in the seconds that a turn is to last.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+from tests.bench.accounting import Meter
+from tests.bench.contender import Contender
+from tests.bench.load import MB, Failed, Load, send
+from tests.bench.plan import CONTENDERS, Sheet
+from tests.bench.results import Cell, Run
+from tests.bench.servers import Servers
+from tests.servers.processes import StartFailed, Unavailable
+
+__all__ = ["Turns"]
+
+_FEWEST = 20
+_MOST = 200_000
+_WARM_UP_OCTETS = 64 * MB
+_WARM_UP_MAILS = 400
+
+
+class Turns:
+    """Measures sheets. Afterwards `versions` has those of all who took part, `missing` why others did not."""
+
+    def __init__(self, *, rounds: int, seconds: float, say: Callable[[str], None]) -> None:
+        self.versions: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
+        self._rounds = rounds
+        self._seconds = seconds
+        self._say = say
+
+    def measure(self, sheet: Sheet) -> Iterator[Cell]:
+        """Every cell of the sheet whose contender could be started."""
+        with ExitStack() as running:
+            contenders = self._started(sheet, running)
+            cells = [(name, load) for name, load in sheet.cells() if name in contenders]
+            yield from self._in_turns(sheet, contenders, cells)
+
+    def _started(self, sheet: Sheet, running: ExitStack) -> dict[str, Contender]:
+        servers = Servers(running)
+        contenders = {}
+        for name in sheet.contenders:
+            try:
+                contender = running.enter_context(CONTENDERS[name](servers))
+            except (Unavailable, StartFailed) as reason:
+                self.missing[name] = str(reason).splitlines()[0]
+                self._say(f"{name} takes no part: {reason}")
+                continue
+            self.versions[name] = contender.version
+            contenders[name] = contender
+        for contender in contenders.values():
+            contender.settle()
+        return contenders
+
+    def _in_turns(
+        self, sheet: Sheet, contenders: Mapping[str, Contender], cells: Sequence[tuple[str, Load]]
+    ) -> Iterator[Cell]:
+        runs: dict[tuple[str, Load], list[Run]] = {cell: [] for cell in cells}
+        failures: dict[tuple[str, Load], str] = {}
+        mails: dict[tuple[str, Load], int] = {}
+        for number in range(self._rounds + 1):
+            for cell in cells:
+                if cell in failures:
+                    continue
+                name, load = cell
+                try:
+                    run = _turn(contenders[name], load, mails.get(cell) or _warm_up(load))
+                except (Failed, TimeoutError) as failure:
+                    failures[cell] = str(failure)
+                    self._say(f"{sheet.name}: {name}, {load}: {failure}")
+                    continue
+                if number:
+                    runs[cell].append(run)
+                    self._say(f"{sheet.name} {number}/{self._rounds}: {name}, {load}: {run.mails / run.seconds:,.0f}/s")
+                else:
+                    mails[cell] = _count(run, self._seconds, load)
+        for name, load in cells:
+            found = tuple(runs[name, load])
+            yield Cell(sheet=sheet.name, contender=name, load=load, runs=found, failure=failures.get((name, load), ""))
+
+
+def _turn(contender: Contender, load: Load, mails: int) -> Run:
+    meter = Meter(contender.pids)
+    began = time.monotonic()
+    sent = send(load, contender.ports[load.dialect], mails)
+    ended = time.monotonic()
+    emptied_seconds = contender.settle()
+    usage = meter.read()
+    lags = sorted(contender.lags(began, ended))
+    return Run(
+        mails=sent.mails,
+        seconds=sent.seconds,
+        cpu_seconds=usage.cpu_seconds,
+        resident_bytes=usage.resident_bytes,
+        written_bytes=usage.written_bytes,
+        generator_cpu_seconds=sent.cpu_seconds,
+        emptied_seconds=emptied_seconds,
+        p50_seconds=sent.p50_seconds,
+        p99_seconds=sent.p99_seconds,
+        lag_p99_seconds=lags[len(lags) * 99 // 100] if lags else None,
+    )
+
+
+def _warm_up(load: Load) -> int:
+    return max(load.sessions, _FEWEST, min(_WARM_UP_MAILS, _WARM_UP_OCTETS // load.size))
+
+
+def _count(run: Run, seconds: float, load: Load) -> int:
+    """At least a mail for each session, and a hundred where they are small: the 99th percentile is of something."""
+    fewest = max(load.sessions, _FEWEST)
+    return max(fewest, min(_MOST, int(run.mails / run.seconds * seconds)))

@@ -1,0 +1,80 @@
+"""The figures that are no cells: memory, starts with a full spool, instruction counts, the store by itself."""
+
+import tempfile
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
+
+from tests.bench import idle, instructions, memory, restart, slow_disk, store
+from tests.servers.processes import StartFailed, Unavailable
+
+__all__ = ["FIGURES", "QUICK", "SPOOLED", "measure"]
+
+# How many messages lie in the spool when the gateway starts.
+SPOOLED = (0, 10_000, 100_000, 1_000_000)
+
+_LARGE = 5_000_000_000
+_OBJECTS = 3_000
+
+
+def measure(name: str, missing: MutableMapping[str, str], say: Callable[[str], None]) -> dict[str, float]:
+    """The figures of one group, by name. What cannot be had here is said in `missing`, and left out."""
+    say(f"{name} …")
+    try:
+        return dict(FIGURES[name]())
+    except (Unavailable, StartFailed) as reason:
+        missing[name] = str(reason).splitlines()[0]
+        return {}
+
+
+def _idle() -> Mapping[str, float]:
+    found = idle.measure()
+    return {
+        "idle sessions": found.sessions,
+        "idle bytes before": found.bytes_before,
+        "idle bytes with": found.bytes_with,
+    }
+
+
+def _large() -> Mapping[str, float]:
+    found: dict[str, float] = {}
+    for passage in memory.measure(_LARGE):
+        found[f"large {passage.command} growth bytes"] = passage.growth_bytes
+        found[f"large {passage.command} octets per second"] = passage.size / passage.seconds
+    return found
+
+
+def _restart() -> Mapping[str, float]:
+    found: dict[str, float] = {}
+    for messages in SPOOLED:
+        with tempfile.TemporaryDirectory(prefix="mailsluice-bench-") as folder:
+            start = restart.measure(messages, Path(folder))
+        found[f"restart {messages} first 250 seconds"] = start.accepting_seconds
+        found[f"restart {messages} spool bytes"] = start.spool_bytes
+    return found
+
+
+def _instructions() -> Mapping[str, float]:
+    counted = {command: instructions.count(command) for command in instructions.PATHS}
+    if None in counted.values():
+        raise Unavailable("valgrind is not installed, so instructions were not counted")
+    return {f"instructions {command}": number for command, number in counted.items() if number is not None}
+
+
+def _store() -> Mapping[str, float]:
+    return {"store puts per second": store.put_rate(_OBJECTS)}
+
+
+def _slow_disk() -> Mapping[str, float]:
+    with tempfile.TemporaryDirectory(prefix="mailsluice-bench-") as folder:
+        return {"slow disk noop p99 seconds": slow_disk.measure(Path(folder), rounds=2).p99}
+
+
+FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
+    "idle": _idle,
+    "large": _large,
+    "restart": _restart,
+    "instructions": _instructions,
+    "slow-disk": _slow_disk,
+    "store": _store,
+}
+QUICK: tuple[str, ...] = ()
