@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from gateway.smtp.client_events import MailConcluded, RecipientOutcome, SentCommand
 from gateway.smtp.content_writers import CheckedContent, Chunks, ChunkWriter, DataWriter
-from gateway.smtp.outgoing import OutgoingMail, OutgoingRecipient, check_mail, mail_command, rcpt_command
+from gateway.smtp.outgoing import (
+    OutgoingMail,
+    OutgoingRecipient,
+    check_mail,
+    mail_command,
+    rcpt_command,
+    shown_rcpt_command,
+)
 from gateway.smtp.reply import Reply
 
 if TYPE_CHECKING:
@@ -35,7 +42,8 @@ def send_mail(connection: "ClientConnection", mail: OutgoingMail) -> Generator[N
 def _transaction(
     connection: "ClientConnection", mail: OutgoingMail, mail_line: str, rcpt_lines: Sequence[str]
 ) -> Generator[None, Reply, MailConcluded]:
-    replies = yield from _envelope(connection, mail_line, rcpt_lines)
+    shown = map(shown_rcpt_command, mail.recipients)
+    replies = yield from _envelope(connection, mail_line, tuple(zip(rcpt_lines, shown, strict=True)))
     accepted = [index for index, reply in enumerate(replies) if reply.is_positive]
     if accepted:
         recipients = [mail.recipients[index] for index in accepted]
@@ -47,20 +55,20 @@ def _transaction(
     return MailConcluded(tuple(map(RecipientOutcome, addresses, replies)))
 
 
-def _envelope(connection: "ClientConnection", mail_line: str, rcpt_lines: Sequence[str]) -> _Replies:
-    """MAIL and RCPT: what became of each recipient so far."""
+def _envelope(connection: "ClientConnection", mail_line: str, rcpt_lines: Sequence[tuple[str, str]]) -> _Replies:
+    """MAIL and RCPT, each line with what is shown of it: what became of each recipient so far."""
     pipelining = "PIPELINING" in connection.capabilities
     connection.write(mail_line)
     if pipelining:
-        for line in rcpt_lines:
-            connection.write(line)
+        for line, shown in rcpt_lines:
+            connection.write(line, shown=shown)
     begun = yield
     if not begun.is_positive and not pipelining:
         return [begun] * len(rcpt_lines)
     replies: list[Reply] = []
-    for line in rcpt_lines:
+    for line, shown in rcpt_lines:
         if not pipelining:
-            connection.write(line)
+            connection.write(line, shown=shown)
         replies.append((yield))
     if not begun.is_positive:
         return [begun] * len(rcpt_lines)

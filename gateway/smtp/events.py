@@ -51,11 +51,17 @@ class MailReceived(Event, frozen=True, kw_only=True):
 
 
 class RecipientReceived(Event, frozen=True, kw_only=True):
-    """(answer) RCPT, in sequence and with parameters that `extensions` (their EHLO keywords) here know."""
+    """(answer) RCPT, in sequence and with parameters that `extensions` (their EHLO keywords) here know.
+
+    Their values may be tokens, so a repr is without them.
+    """
 
     address: Address
     parameters: tuple[tuple[str, str], ...]
     extensions: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"RecipientReceived(address={self.address.raw!r}, parameters={[name for name, _ in self.parameters]!r})"
 
 
 class ContentReceived(Event, frozen=True):
@@ -105,6 +111,9 @@ class CredentialsReceived(Event, frozen=True, kw_only=True):
     login: bytes
     password: bytes
     recipient: str = ""
+
+    def __repr__(self) -> str:
+        return f"CredentialsReceived(mechanism={self.mechanism!r}, login={self.login!r})"
 
 
 class SubmissionTokenRequested(Event, frozen=True, kw_only=True):

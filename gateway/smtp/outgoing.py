@@ -18,6 +18,8 @@ from gateway.smtp import grammar
 from gateway.smtp.capabilities import Capabilities
 from gateway.smtp.extension import Extension, Parameter, Policy
 from gateway.smtp.extensions import extension_table
+from gateway.smtp.extensions.stoken import STOKEN_PARAMETERS
+from gateway.smtp.extensions.xreplymeta import MAILDATA_PARAMETERS
 
 __all__ = [
     "CHUNK_OCTETS",
@@ -32,11 +34,13 @@ __all__ = [
     "ends_within_line",
     "mail_command",
     "rcpt_command",
+    "shown_rcpt_command",
 ]
 
 CHUNK_OCTETS = 1024 * 1024
 
 _LARGEST_TYPE = 65535
+_TOKENS = frozenset((*MAILDATA_PARAMETERS, *STOKEN_PARAMETERS))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # The server's own declarations of its extensions say which parameter belongs to which, and what its value may be.
@@ -138,6 +142,12 @@ def mail_command(mail: OutgoingMail, capabilities: Capabilities) -> str:
 def rcpt_command(recipient: OutgoingRecipient, capabilities: Capabilities) -> str:
     """The RCPT line. Raises LocalProtocolError, or NotOffered, for parameters that cannot go to this server."""
     return _command("RCPT TO:", recipient.address, recipient.parameters, _KNOWN.rcpt_parameters, capabilities)
+
+
+def shown_rcpt_command(recipient: OutgoingRecipient) -> str:
+    """What stands for the RCPT line where others may read it; "" where the line has no secret."""
+    has_token = any(keyword.upper() in _TOKENS for keyword, _ in recipient.parameters)
+    return f"RCPT TO:<{recipient.address.raw}> (parameters)" if has_token else ""
 
 
 def ends_within_line(content: OutgoingContent) -> bool:

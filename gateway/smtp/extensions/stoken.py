@@ -20,7 +20,7 @@ from gateway.smtp.submission_token import LONGEST_TOKEN, TokenKind, token_addres
 if TYPE_CHECKING:
     from gateway.smtp.server import ServerConnection
 
-__all__ = ["DELIVERY_ID", "STOKEN", "Stoken", "is_offered"]
+__all__ = ["DELIVERY_ID", "STOKEN", "STOKEN_PARAMETERS", "Stoken", "is_offered"]
 
 STOKEN = "STOKEN"
 """The keyword, the mechanism of AUTH, the parameter of RCPT, and the name of the code that has a token."""
@@ -29,6 +29,9 @@ DELIVERY_ID = "DELIVERY-ID"
 """The name of the code that says under which id a mail was delivered."""
 
 _OWN_TOKEN = "MYSTOKEN"  # noqa: S105  # the name of a parameter
+
+STOKEN_PARAMETERS = (STOKEN, _OWN_TOKEN)
+"""The parameters of RCPT that have a token."""
 
 _NOT_NOW = Reply.of(503, "5.5.1", "GENSTOKEN comes after a hello and outside a transaction")
 _LOG_IN = Reply.of(530, "5.7.0", "log in as the recipient first")
