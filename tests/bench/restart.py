@@ -101,15 +101,16 @@ def fill(directory: Path, messages: int) -> None:
     with closing(open_database(directory / "spool.db")) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         for start in range(0, messages, _AT_ONCE):
+            numbers = range(start, min(start + _AT_ONCE, messages))
             with connection:
-                for number in range(start, min(start + _AT_ONCE, messages)):
-                    envelope = structs.replace(mail.envelope, id=new_id())
-                    delivery = NewDelivery(connector="archive", recipients=(0,), attempted=number < _INTERRUPTED)
-                    message = NewMessage(
-                        mail=Mail(envelope, mail.content), deliveries=(delivery,), accepted_at=time.time()
-                    )
-                    operations.add(connection, message)
+                operations.add(connection, [_message(mail, attempted=number < _INTERRUPTED) for number in numbers])
             connection.wal_checkpoint()
+
+
+def _message(mail: Mail, *, attempted: bool) -> NewMessage:
+    envelope = structs.replace(mail.envelope, id=new_id())
+    delivery = NewDelivery(connector="archive", recipients=(0,), attempted=attempted)
+    return NewMessage(mail=Mail(envelope, mail.content), deliveries=(delivery,), accepted_at=time.time())
 
 
 def _send(gateway: Gateway) -> None:
