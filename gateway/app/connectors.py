@@ -12,11 +12,20 @@ from gateway.config import ConfiguredConnector
 from gateway.connector import Connector, DeliveryFailure
 from gateway.delivery import Destination
 
-__all__ = ["build_connectors", "close_connectors", "destination_of", "open_connectors"]
+__all__ = ["build_connectors", "close_connectors", "destination_of", "open_connectors", "with_references"]
 
 _OPENING_SECONDS = 30
 
 _log = structlog.get_logger()
+
+
+def with_references(configured: Mapping[str, ConfiguredConnector], name: str) -> dict[str, ConfiguredConnector]:
+    """The connector `name` and those that it refers to, directly or not; in building order, as `configured` is."""
+    needed = {name}
+    for each in reversed(tuple(configured)):
+        if each in needed:
+            needed.update(configured[each].settings.references())
+    return {each: connector for each, connector in configured.items() if each in needed}
 
 
 def build_connectors(configured: Mapping[str, ConfiguredConnector]) -> dict[str, Connector]:

@@ -74,7 +74,7 @@ def _with_connector(config: ConfigOption, name: str, work: "Callable[[Collecting
     import asyncio
 
     from gateway.app import StartError
-    from gateway.app.connectors import build_connectors, close_connectors, open_connectors
+    from gateway.app.connectors import build_connectors, close_connectors, open_connectors, with_references
     from gateway.collection import CollectingConnector
     from gateway.connector import DeliveryFailure
 
@@ -83,7 +83,7 @@ def _with_connector(config: ConfigOption, name: str, work: "Callable[[Collecting
         fail(f'no connector is named "{name}"; there are: {", ".join(sorted(configured))}', status=2)
 
     async def run() -> T:
-        built = build_connectors({name: configured[name]})
+        built = build_connectors(with_references(configured, name))
         opened = built[name]
         if not isinstance(opened, CollectingConnector):
             fail(f'the connector "{name}" is no archive: mails can be removed from a directory or a bucket', status=2)

@@ -11,7 +11,13 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from gateway.app.connectors import build_connectors, close_connectors, destination_of, open_connectors
+from gateway.app.connectors import (
+    build_connectors,
+    close_connectors,
+    destination_of,
+    open_connectors,
+    with_references,
+)
 from gateway.app.process import max_connections
 from gateway.config import ConfiguredConnector
 from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailure
@@ -70,11 +76,7 @@ async def opened(connectors: Mapping[str, ConfiguredConnector], name: str) -> As
 
     `connectors` are in building order, as a configuration has them.
     """
-    needed = {name}
-    for each in reversed(tuple(connectors)):
-        if each in needed:
-            needed.update(connectors[each].settings.references())
-    chosen = {each: configured for each, configured in connectors.items() if each in needed}
+    chosen = with_references(connectors, name)
     built = build_connectors(chosen)
     await open_connectors(built)
     try:

@@ -11,6 +11,8 @@ from tests.end_to_end import tables
 CONFIGURATION = tables.LISTENERS + (
     tables.directory("single_instance = true", name="archive", path="mail")
     + tables.http("http://127.0.0.1:9/")
+    + '\n[[connector]]\nname = "events"\ntype = "kafka"\nbootstrap_servers = ["127.0.0.1:9"]\ntopic = "mail"\n'
+    + 'claim_check = "archive"\n'
     + tables.route("archive")
 )
 
@@ -60,6 +62,7 @@ def test_what_was_used_a_moment_ago_is_not_collected(folder, keys):
         (["remove", "archive", "../etc"], "../etc is no mail of an archive: give it as YYYY/MM/DD/<id>"),
         (["collect", "none"], 'no connector is named "none"; there are:'),
         (["collect", "consumer"], 'the connector "consumer" is no archive'),
+        (["collect", "events"], 'the connector "events" is no archive'),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_sentence(folder, arguments, sentence):
