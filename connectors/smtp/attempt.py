@@ -17,12 +17,12 @@ from msgspec import Struct
 from connectors.smtp.pool import Pool
 from gateway.connector import Mail, PermanentFailure, TransientFailure
 from gateway.relay.form import carries_metadata
-from gateway.relay.handover import Handover, Referred, Verdict
+from gateway.relay.handover import TOO_MANY_RECIPIENTS, Handover, Referred, Verdict
 from gateway.relay.session import Access, Session
 from gateway.smtp.dialect import SMTP, Dialect
 from gateway.smtp.reply import Reply
 from gateway.sockets import TcpBind, UnixBind
-from gateway.status import DESTINATION_UNRESPONSIVE, Status
+from gateway.status import DESTINATION_UNRESPONSIVE
 
 __all__ = ["Attempts", "Host", "Outcome"]
 
@@ -31,8 +31,6 @@ _ASKING_SECONDS = 5
 _MOST_REMEMBERED = 1000
 _REMEMBERED_SECONDS = 3600
 _UNREACHABLE_SECONDS = 60
-
-_TOO_MANY_RECIPIENTS = Status(4, 5, 3)
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -169,7 +167,7 @@ async def _send_to_all(session: Session, mail: Mail, until: float) -> Handover:
 
 
 def _is_one_too_many(verdict: Verdict) -> bool:
-    return isinstance(verdict, TransientFailure) and verdict.status == _TOO_MANY_RECIPIENTS
+    return isinstance(verdict, TransientFailure) and verdict.status == TOO_MANY_RECIPIENTS
 
 
 def _may_go_elsewhere(outcome: Outcome) -> bool:

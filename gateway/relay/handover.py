@@ -5,16 +5,29 @@ them. Where the connection was lost or given up first, the outcome is a transien
 where the whole mail was sent.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.connector import PermanentFailure, Refused, TransientFailure
-from gateway.smtp.client_events import RecipientOutcome
+from gateway.smtp.client_events import RecipientOutcome, ReplyReceived, SentCommand
 from gateway.smtp.referral import ELSEWHERE, Referral, referral_in
 from gateway.smtp.reply import Reply
 from gateway.status import Status
 
-__all__ = ["Handover", "Referred", "Verdict", "decisive", "printable", "refusals", "status_of", "verdict"]
+__all__ = [
+    "TOO_MANY_RECIPIENTS",
+    "Handover",
+    "Referred",
+    "Verdict",
+    "decisive",
+    "printable",
+    "refusals",
+    "status_of",
+    "verdict",
+]
+
+TOO_MANY_RECIPIENTS = Status(4, 5, 3)
+_OLD_TOO_MANY_RECIPIENTS = Status(5, 5, 3)
 
 Verdict = Reply | TransientFailure | PermanentFailure
 """The positive reply by which the server took the mail for a recipient, or why it did not."""
@@ -43,22 +56,32 @@ class Handover:
     answered: bool
 
 
-def verdict(outcome: RecipientOutcome, *, heard: Collection[Reply], all_sent: bool) -> Verdict:
-    """What the outcome means. `heard` are the replies that came from the server; any other was made up here."""
+def verdict(outcome: RecipientOutcome, *, heard: Sequence[ReplyReceived], all_sent: bool) -> Verdict:
+    """What the outcome means. `heard` is what came from the server; a reply of no part in it was made up here."""
     reply = outcome.reply
     cause = f"<{outcome.recipient}>: {printable(reply)}"
     if reply.is_positive:
         return reply
+    command = next((each.command for each in heard if each.reply is reply), None)
     if (referral := referral_in(reply)) is not None:
         return Referred(referral, cause=f"{cause} ({referral})")
+    if command is not None and _says_too_many(command, reply):
+        text = "the next mail server takes fewer recipients at once"
+        return TransientFailure(TOO_MANY_RECIPIENTS, text, cause=cause, about_mail=True)
     if reply.code >= 500:
         return PermanentFailure(status_of(reply, 5), "the next mail server refuses the mail", cause=cause)
-    if reply in heard:
+    if command is not None:
         text = "the next mail server asks to come again later"
         # RFC 5321 §3.8: 421 is about the server and not about the mail.
         return TransientFailure(status_of(reply, 4), text, cause=cause, about_mail=reply.code != 421)
     text = "the next mail server did not answer"
     return TransientFailure(status_of(reply, 4), text, cause=cause, possibly_stored=all_sent)
+
+
+def _says_too_many(command: SentCommand, reply: Reply) -> bool:
+    # RFC 5321 §4.5.3.1.10: 552 stood for it once, and is to be read as 452.
+    is_said = reply.status in (None, _OLD_TOO_MANY_RECIPIENTS)
+    return reply.code == 552 and is_said and command.text.startswith("RCPT ")
 
 
 def refusals(verdicts: Sequence[Verdict]) -> tuple[Refused, ...]:

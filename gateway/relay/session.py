@@ -24,7 +24,6 @@ from gateway.smtp.dialect import Dialect
 from gateway.smtp.extensions.xreplymeta import XReplyMeta
 from gateway.smtp.outgoing import LocalProtocolError, OutgoingContent
 from gateway.smtp.referral import REFERRAL
-from gateway.smtp.reply import Reply
 from gateway.sockets import TcpBind, UnixBind
 from gateway.status import DESTINATION_UNREACHABLE, ENCRYPTION_NEEDED, LOCAL_ERROR, MESSAGE_REFUSED
 
@@ -164,9 +163,9 @@ class Session:
             outgoing = structs.replace(outgoing, parameters=asking)
         content = _WatchedContent(outgoing.content)
         self._connection.send(structs.replace(outgoing, content=content))
-        heard: list[Reply] = []
+        heard: list[ReplyReceived] = []
         concluded = cast("MailConcluded", await self._hear(heard))
-        if any(reply.code == _LEAVING for reply in heard):
+        if any(each.reply.code == _LEAVING for each in heard):
             self._connection.end("the server has taken its leave")
         all_sent = bool(heard) and content.all_read
         return Handover(
@@ -176,9 +175,9 @@ class Session:
             answered=bool(heard),
         )
 
-    async def _hear(self, heard: list[Reply]) -> Conclusion:
+    async def _hear(self, heard: list[ReplyReceived]) -> Conclusion:
         while isinstance(event := await self._wire.next_event(), ReplyReceived):
-            heard.append(event.reply)
+            heard.append(event)
         return event
 
 

@@ -79,6 +79,9 @@ class Wire(asyncio.Protocol):
             self._connection.end("TLS failed")
             self._closed.set()  # asyncio has closed the socket, and tells nobody
             raise _tls_failure("TLS failed", error) from error
+        except asyncio.CancelledError:
+            self._closed.set()
+            raise
         if transport is None:
             raise TlsFailed("TLS failed: the server closed the connection")
         self._transport = transport

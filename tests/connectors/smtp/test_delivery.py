@@ -92,7 +92,7 @@ async def test_at_the_deadline_what_the_server_has_said_counts():
         Scripted(lmtp=True, end=answers) as server,
         connected(server.address, protocol="lmtp", deadline_seconds=0.5) as connector,
     ):
-        receipt = await asyncio.wait_for(connector.emit(mail_to(*(f"{name}@example.org" for name in "abcd"))), 0.5)
+        receipt = await asyncio.wait_for(connector.emit(mail_to(*(f"{name}@example.org" for name in "abcd"))), SECONDS)
     assert refused(receipt) == [(1, "5.7.1"), (2, "4.4.2"), (3, "4.4.2")]
     assert [each.failure.possibly_stored for each in receipt.refused[1:]] == [True, True]
 
@@ -117,6 +117,22 @@ async def test_recipients_beyond_what_a_server_takes_at_once_go_in_transactions_
         ]
 
 
+@pytest.mark.parametrize("full", ["552 too many recipients", "552 5.5.3 too many recipients"])
+async def test_too_many_is_what_old_servers_say_by_552(full):
+    replies = ["250 ok", full, "250 ok"]
+    async with Scripted(RCPT=replies) as server, connected(server.address) as connector:
+        receipt = await connector.emit(mail_to("a@example.org", "b@example.org"))
+        assert receipt.refused == ()
+        assert len(server.mails) == 2
+
+
+@pytest.mark.parametrize("script", [{"RCPT": ["552 5.2.2 mailbox full"]}, {"end": ["552 too big"]}])
+async def test_any_other_552_is_for_good(script):
+    async with Scripted(**script) as server, connected(server.address) as connector:
+        with pytest.raises(PermanentFailure):
+            await connector.emit(plain_mail())
+
+
 async def test_recipients_that_are_always_too_many_wait():
     full = "452 4.5.3 too many recipients"
     async with Scripted(RCPT=["250 ok", full]) as server, connected(server.address) as connector:
@@ -132,7 +148,7 @@ async def test_those_who_were_not_too_many_have_it_whatever_becomes_of_the_other
         connected(server.address, deadline_seconds=0.5) as connector,
     ):
         await connector.emit(mail_to("z@example.org"))
-        receipt = await asyncio.wait_for(connector.emit(mail_to("a@example.org", "b@example.org")), 0.5)
+        receipt = await asyncio.wait_for(connector.emit(mail_to("a@example.org", "b@example.org")), SECONDS)
         assert refused(receipt) == [(1, "4.4.2")]
         assert len(server.mails) == 2
 
@@ -170,11 +186,11 @@ async def test_a_mail_that_has_gone_too_far_goes_no_further():
 async def test_a_silent_server_is_left_in_time_and_what_it_may_have_is_known(silent, possibly_stored):
     async with (
         Scripted(**{silent: [""]}) as server,
-        connected(server.address, deadline_seconds=0.5) as connector,
+        connected(server.address, deadline_seconds=3) as connector,
     ):
         # Whoever bounds the connector as well must not be first: only the connector knows how far it came.
         with pytest.raises(TransientFailure) as raised:
-            await asyncio.wait_for(connector.emit(plain_mail()), 0.5)
+            await asyncio.wait_for(connector.emit(plain_mail()), 3)
     assert (str(raised.value.status), raised.value.possibly_stored) == ("4.4.2", possibly_stored)
 
 

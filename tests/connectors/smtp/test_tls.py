@@ -1,6 +1,8 @@
 """TLS with the next server and a login there: what is asked for is had, or nothing is sent."""
 
+import asyncio
 import ssl
+from contextlib import suppress
 
 import pytest
 import trustme
@@ -13,6 +15,7 @@ from tests.connectors.smtp.connectors import connected, make_connector
 from tests.connectors.smtp.scripted import HELLO, Scripted
 from tests.relay.servers import listening
 
+SECONDS = 20
 OFFERED = Policy(message_octets=100_000_000, starttls=True, authentication=True)
 
 
@@ -121,6 +124,27 @@ async def test_opportunistic_goes_on_in_clear_where_tls_fails(answer):
     async with Scripted(offers=(*HELLO, "STARTTLS"), STAR=[answer]) as server, connected(server.address) as connector:
         await connector.emit(plain_mail())
         assert len(server.mails) == 1
+
+
+@pytest.mark.parametrize("use", ["opportunistic", "required"])
+async def test_a_server_that_is_silent_under_starttls_is_left_in_time_and_has_nothing(use):
+    ended = asyncio.Event()
+
+    async def serve(reader, writer):
+        for answer in (b"220 mx", b"250-mx\r\n250 STARTTLS", b"220 go on"):
+            writer.write(answer + b"\r\n")
+            await reader.read(1000)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        async with connected(server.sockets[0].getsockname()[:2], deadline_seconds=0.5, tls=use) as connector:
+            with pytest.raises(TransientFailure) as raised:
+                await asyncio.wait_for(connector.emit(plain_mail()), 4)
+        assert not raised.value.possibly_stored
+        await asyncio.wait_for(ended.wait(), SECONDS)
 
 
 @pytest.mark.parametrize("secret", ["password", "password_file"])
