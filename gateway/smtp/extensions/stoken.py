@@ -109,7 +109,8 @@ class Stoken(Extension):
 
 def is_offered(connection: "ServerConnection") -> bool:
     """Whether tokens count in this session: LMTP, under TLS, and with a client that may use them (T1)."""
-    return connection.dialect.reply_per_recipient and connection.tls and STOKEN in connection.reply_codes
+    is_theirs = connection.dialect.reply_per_recipient and connection.tls and STOKEN in connection.reply_codes
+    return is_theirs and STOKEN in connection.extensions
 
 
 def _address(octets: bytes) -> Address | None:
