@@ -2,7 +2,7 @@
 # make test     install what the tests need, and run them all
 # make check    style, types, import directions, generated files
 # make generate write the generated files again
-# make bench    memory, throughput beside Postfix, restart with a full spool, a slow disk: measured
+# make bench    measure beside peers, and write docs/performance.md; a part of it: make bench BENCH_ARGS="--quick"
 # make torture  every crash point, 1,000 power failures, 10,000 kills under load, and what is left of the mail
 
 PYTHON ?= python3
@@ -29,11 +29,9 @@ check: $(TOOLS)
 generate: $(TOOLS)
 	$(BIN)/python -m tests.project.generated
 
-bench: $(TOOLS)
-	$(BIN)/python -m tests.bench.memory
-	$(BIN)/python -m tests.bench.throughput
-	$(BIN)/python -m tests.bench.restart
-	$(BIN)/python -m tests.bench.slow_disk
+bench: $(TOOLS) servers
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 torture: $(TOOLS) servers
 	$(BIN)/python -m tests.torture.crashpoints

@@ -27,7 +27,7 @@ greatest. Ratios are of medians, and of contenders in one table only.
 - "CPU" and "memory" are those of all processes of the contender, until its queue was empty: processor time for a mail,
   and the sum of the peaks of resident memory, in which shared pages count once a process. "Written" is what the kernel
   took for storage (`write_bytes`), logs included: ours has a line for each mail. What brokers, the store and the
-  consumer use is not counted.
+  consumer use is not counted. "Emptied after" is how long after the last reply a queue was empty.
 - p50 and p99 are of the time from the last octet of a mail to its final reply. "Lag" is by how much a timer in the
   gateway's event loop was late.
 - *engine* accepts mails and counts them, *spool* has them synced on disk before each 250 and counts them afterwards;

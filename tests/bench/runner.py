@@ -1,7 +1,7 @@
 """Measures in turns: in each round every contender of a sheet gets every load once, and the others have nothing to do.
 
-How many mails a turn has is found by a short turn before the first round, which is also the warming up: as many as
-the contender takes in the seconds that a turn is to last.
+How many mails a turn has is found by two turns before the first round, which are also the warming up: as many as the
+contender takes in the seconds that a turn is to last, and some for each session in any case.
 """
 
 import time
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from tests.bench.accounting import Meter
 from tests.bench.contender import Contender
-from tests.bench.load import MB, Failed, Load, send
+from tests.bench.load import KB, MB, Failed, Load, send
 from tests.bench.plan import CONTENDERS, Sheet
 from tests.bench.results import Cell, Run
 from tests.bench.servers import Servers
@@ -18,8 +18,12 @@ from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["Turns"]
 
+_WARM_UPS = 2
 _FEWEST = 20
 _MOST = 200_000
+# For each session of small mails: fewer would be a measure of connecting.
+_IN_A_SESSION = 10
+_SMALL = 64 * KB
 _WARM_UP_OCTETS = 64 * MB
 _WARM_UP_MAILS = 400
 
@@ -63,7 +67,7 @@ class Turns:
         runs: dict[tuple[str, Load], list[Run]] = {cell: [] for cell in cells}
         failures: dict[tuple[str, Load], str] = {}
         mails: dict[tuple[str, Load], int] = {}
-        for number in range(self._rounds + 1):
+        for number in range(1 - _WARM_UPS, self._rounds + 1):
             for cell in cells:
                 if cell in failures:
                     continue
@@ -74,7 +78,7 @@ class Turns:
                     failures[cell] = str(failure)
                     self._say(f"{sheet.name}: {name}, {load}: {failure}")
                     continue
-                if number:
+                if number > 0:
                     runs[cell].append(run)
                     self._say(f"{sheet.name} {number}/{self._rounds}: {name}, {load}: {run.mails / run.seconds:,.0f}/s")
                 else:
@@ -107,10 +111,13 @@ def _turn(contender: Contender, load: Load, mails: int) -> Run:
 
 
 def _warm_up(load: Load) -> int:
-    return max(load.sessions, _FEWEST, min(_WARM_UP_MAILS, _WARM_UP_OCTETS // load.size))
+    return max(_fewest(load), min(_WARM_UP_MAILS, _WARM_UP_OCTETS // load.size))
 
 
 def _count(run: Run, seconds: float, load: Load) -> int:
-    """At least a mail for each session, and a hundred where they are small: the 99th percentile is of something."""
-    fewest = max(load.sessions, _FEWEST)
-    return max(fewest, min(_MOST, int(run.mails / run.seconds * seconds)))
+    return max(_fewest(load), min(_MOST, int(run.mails / run.seconds * seconds)))
+
+
+def _fewest(load: Load) -> int:
+    is_small = load.size <= _SMALL and not load.one_each
+    return max(_FEWEST, load.sessions * (_IN_A_SESSION if is_small else 1))

@@ -10,6 +10,8 @@ __all__ = ["sheet", "table"]
 _SINK = "smtp-sink"
 _PEERS = (_SINK, "Haraka", "Postfix", "Exim", "aiosmtpd + aiokafka")
 _NONE = "-"
+# Asking a queue how full it is takes a moment, too.
+_SEEN_SECONDS = 0.1
 
 
 def _time(seconds: float) -> str:
@@ -25,6 +27,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Run], float | None], Callable[[float], str]
     ("written", lambda run: run.written_bytes / run.mails, lambda octets: f"{octets / 1024:,.1f} KiB"),
     ("p50", lambda run: run.p50_seconds, _time),
     ("p99", lambda run: run.p99_seconds, _time),
+    ("emptied after", lambda run: run.emptied_seconds if run.emptied_seconds >= _SEEN_SECONDS else None, _time),
     ("lag p99", lambda run: run.lag_p99_seconds, _time),
     ("generator", lambda run: run.generator_cpu_seconds / run.mails, _time),
 )
