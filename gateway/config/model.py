@@ -260,7 +260,8 @@ class Listener(Section):
     trusted_networks: Annotated[
         Networks,
         Field(
-            description="Clients whose metadata is believed: any IMAP flag, and trace fields that claim to be our own."
+            description="Clients whose metadata is believed: any IMAP flag, and trace fields that claim to be our own. "
+            "Here and in the other lists of networks `unix` stands for the clients of a Unix socket."
         ),
     ] = ()
     proxy_protocol_networks: Annotated[

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSc
 from gateway.config.sentences import did_you_mean
 from gateway.delivery.routes import parse_pattern
 from gateway.ingress import PasswordFile
+from gateway.ingress.networks import UNIX, Network
 from gateway.smtp.extensions import EXTENSIONS
 from gateway.smtp.referral import Referral, ReferralSyntaxError, parse_referral
 from gateway.sockets import TcpBind, UnixBind
@@ -22,7 +23,6 @@ __all__ = [
     "ExtensionKeyword",
     "HostPort",
     "Hostname",
-    "Network",
     "Networks",
     "PasswordPath",
     "ReadableFile",
@@ -32,8 +32,6 @@ __all__ = [
     "UnixBind",
     "parse_bind",
 ]
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # RFC 5321 §4.1.2, and RFC 1035 §2.3.4 for the lengths. Greetings are ASCII (RFC 6531 §3.7.1 leaves them so).
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -76,6 +74,8 @@ def _hostname(name: str) -> str:
 
 
 def _network(text: object) -> Network:
+    if text == UNIX:
+        return UNIX
     try:
         return ipaddress.ip_network(text if isinstance(text, str) else "")
     except ValueError:
@@ -84,7 +84,10 @@ def _network(text: object) -> Network:
         # Octets behind the prefix: most likely an address of the network that is meant.
         meant = ipaddress.ip_network(text if isinstance(text, str) else "", strict=False)
     except ValueError:
-        raise ValueError(f'{_shown(text)} is no network; write one such as "192.0.2.0/24" or "2001:db8::/32"') from None
+        raise ValueError(
+            f'{_shown(text)} is no network; write one such as "192.0.2.0/24" or "2001:db8::/32", or "unix" for the '
+            "clients of a Unix socket"
+        ) from None
     raise ValueError(f'{_shown(text)} has bits set behind its prefix; write "{meant}"')
 
 
@@ -162,7 +165,7 @@ Networks = tuple[
         Network,
         PlainValidator(_network),
         PlainSerializer(str),
-        WithJsonSchema({"type": "string", "examples": ["192.0.2.0/24", "2001:db8::/32"]}),
+        WithJsonSchema({"type": "string", "examples": ["192.0.2.0/24", "2001:db8::/32", "unix"]}),
     ],
     ...,
 ]

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from gateway.delivery import RecipientOutcome
 from gateway.envelope import Envelope
+from gateway.ingress.networks import UNIX
 from gateway.maildata import ContentTokens, TokenIgnored
 from gateway.smtp import Reply
 from gateway.smtp.extensions.xreplymeta import MAILDATA, MAILDATA_PARAMETERS
@@ -109,4 +110,4 @@ def _with_token(
 def _peer(envelope: Envelope) -> str:
     # A client behind a Unix socket is on this machine, and has no address.
     transaction = envelope.transaction
-    return transaction.authenticated_as or transaction.client.address.replace("unix", "")
+    return transaction.authenticated_as or transaction.client.address.replace(UNIX, "")

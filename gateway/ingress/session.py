@@ -20,7 +20,7 @@ from gateway.ingress.authentication import authenticate
 from gateway.ingress.connections import Connections
 from gateway.ingress.handover import hand_over
 from gateway.ingress.handshake import TlsFailedError, shake_hands
-from gateway.ingress.networks import is_in
+from gateway.ingress.networks import UNIX, is_in
 from gateway.ingress.pace import Pace
 from gateway.ingress.proxy import ProxyHeader, ProxyHeaderError
 from gateway.ingress.recipient import take_recipient
@@ -79,7 +79,8 @@ class Session(asyncio.Protocol):
         )
         self._id = new_id()
         self._loop = asyncio.get_running_loop()
-        self._client = Client(address="unix")
+        self._client = Client(address=UNIX)
+        self._is_trusted = False
         self._proxy: Proxy | None = None
         self._proxy_header: ProxyHeader | None = None
         self._tls: Tls | None = None
@@ -108,14 +109,14 @@ class Session(asyncio.Protocol):
         if isinstance(peer, tuple):
             self._client = Client(address=peer[0].removeprefix("::ffff:"), port=peer[1])
         behind_proxy = is_in(self._settings.proxy_networks, self._client)
-        client = "" if behind_proxy or self._client.address == "unix" else self._client.address
+        client = "" if behind_proxy or self._client.address == UNIX else self._client.address
         if (refusal := self._connections.admit(self, client)) is not None:
             self._refuse(refusal)
         elif behind_proxy or self._settings.implicit_tls:
             self._proxy_header = ProxyHeader() if behind_proxy else None
             self._run(self._open())
         else:
-            self._connection.greet(reply_codes=self._settings.reply_metadata.offered_to(self._client))
+            self._greet()
             self._pump(0)
 
     def data_received(self, octets: bytes) -> None:
@@ -176,6 +177,11 @@ class Session(asyncio.Protocol):
         self._transport.abort()
         # asyncio does not report the loss of a connection whose handshake was not completed.
         self.connection_lost(None)
+
+    def _greet(self) -> None:
+        # Only now is it certain who the client is; what that means for it holds for the whole session.
+        self._is_trusted = is_in(self._settings.trusted_networks, self._client)
+        self._connection.greet(reply_codes=self._settings.reply_metadata.offered_to(self._client))
 
     def _refuse(self, reply: Reply) -> None:
         self._connection.close(reply)
@@ -255,7 +261,7 @@ class Session(asyncio.Protocol):
             proxy=self._proxy,
             tls=self._tls,
             authenticated_as=connection.authenticated_as,
-            trusted=is_in(self._settings.trusted_networks, self._client),
+            trusted=self._is_trusted,
         )
         self._transaction = Transaction(facts, mail, spool=self._settings.spool)
         connection.answer(SENDER_OK)
@@ -384,7 +390,7 @@ class Session(asyncio.Protocol):
             early, self._early = self._early, None
             await self._handshake(early)
             self._connection.tls_established()
-        self._connection.greet(reply_codes=self._settings.reply_metadata.offered_to(self._client))
+        self._greet()
 
     async def _upgrade(self) -> None:
         output = self._connection.data_to_send()

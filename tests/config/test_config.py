@@ -116,9 +116,9 @@ def test_an_address_is_written_as_it_is_configured():
     assert str(UnixBind(Path("/a/b"))) == "unix:/a/b"
 
 
-def test_networks_are_networks():
-    (listener,) = configuration('trusted_networks = ["10.0.0.0/8", "::1"]').listeners
-    assert listener.trusted_networks == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"))
+def test_networks_are_networks_and_one_word_for_those_who_have_no_address():
+    (listener,) = configuration('trusted_networks = ["10.0.0.0/8", "::1", "unix"]').listeners
+    assert listener.trusted_networks == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"), "unix")
 
 
 def test_keywords_of_extensions_may_be_written_in_lower_case():

@@ -2,14 +2,17 @@
 
 import asyncio
 import errno
+import ipaddress
 import socket
 import stat
 
 import pytest
 
 from gateway.ingress import Listener
+from gateway.ingress.reply_metadata import OfferedCodes, ReplyMetadata
 from gateway.testing import MemoryConnector
-from tests.ingress.gateway import Client, routes_to, settings
+from tests.ingress.gateway import ENVELOPE, Client, routes_to, settings
+from tests.ingress.test_behind_proxies import V1
 
 LMTP_MAIL = (
     b"LHLO client.example.net\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
@@ -84,4 +87,46 @@ async def test_local_clients_are_not_counted_as_one_client(tmp_path):
         Client(*await asyncio.open_unix_connection(path)) as second,
     ):
         assert (await first.code(), await second.code()) == (220, 220)
+    await running.stop(seconds=5)
+
+
+EVERY_ADDRESS = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+
+
+@pytest.mark.parametrize(
+    ("networks", "is_theirs"), [((*EVERY_ADDRESS, "unix"), True), (EVERY_ADDRESS, False), ((), False)]
+)
+async def test_its_clients_are_in_no_network_but_may_be_named_beside_them(tmp_path, networks, is_theirs):
+    memory, path = MemoryConnector(), tmp_path / "lmtp.sock"
+    codes = ReplyMetadata(offered=(OfferedCodes(names=("ID",), networks=networks),))
+    running = Listener(
+        settings(
+            tmp_path,
+            dialect="lmtp",
+            policy={"reply_codes": True},
+            trusted_networks=networks,
+            reply_metadata=codes,
+        ),
+        routes_to(memory),
+    )
+    await running.listen_unix(path)
+    async with Client(*await asyncio.open_unix_connection(path)) as client:
+        client.send(b"LHLO c\r\n" + ENVELOPE + b"BMTD 7\r\n\0\1\\SeenBDAT 2 LAST\r\n\r\n")
+        await client.reply()
+        assert ("250-XREPLYMETA ID" in await client.reply()) is is_theirs
+        assert [await client.code() for _ in range(4)] == [250] * 4
+        (mail,) = memory.mails.values()
+        assert (mail.envelope.metadata.keywords == ("\\Seen",)) is is_theirs
+    await running.stop(seconds=5)
+
+
+async def test_a_proxy_may_come_by_it(tmp_path):
+    memory, path = MemoryConnector(), tmp_path / "lmtp.sock"
+    running = Listener(settings(tmp_path, dialect="lmtp", proxy_networks=("unix",)), routes_to(memory))
+    await running.listen_unix(path)
+    async with Client(*await asyncio.open_unix_connection(path)) as client:
+        assert await client.codes(V1 + LMTP_MAIL, count=8) == [220, 250, 250, 250, 250, 354, 250, 250]
+        (mail,) = memory.mails.values()
+        transaction = mail.envelope.transaction
+        assert (transaction.client.address, transaction.proxy.address) == ("198.51.100.7", "unix")
     await running.stop(seconds=5)
