@@ -107,16 +107,17 @@ class _Gateway:
         """Take the new configuration, or keep the old one and say why; again and again."""
         while True:
             places = await orders.renewal()
+            lines: Sequence[str] = ()
+            cause = ""
             try:
                 lines = await self._reload(reread(), places)
             except (ConfigError, StartError) as error:
-                _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
-                orders.report((), cause=str(error))
-            else:
-                orders.report(lines)
+                cause = str(error)
+                _log.error("alarm: the configuration was not reloaded; the old one stays", cause=cause)
             finally:
                 if places is not None:
                     places.close()
+            orders.report(lines, cause=cause)
 
     async def _reload(self, config: Config, places: Places | None) -> Sequence[str]:
         old = self.generation

@@ -8,7 +8,7 @@ there is no other way.
 import errno
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -20,12 +20,15 @@ from gateway.ingress.binding import bound_unix_socket, listening_beside, reserve
 
 __all__ = ["Places", "address_of", "cannot_listen"]
 
+_Sockets = tuple[socket.socket, ...]
+
 
 class Places:
     """Sockets that hold addresses, by what `address_of` says of their listeners; for processes to listen there."""
 
-    def __init__(self, held: Mapping[str, tuple[socket.socket, ...]]) -> None:
+    def __init__(self, held: Mapping[str, _Sockets], claims: Mapping[str, _Sockets] | None = None) -> None:
         self._held = dict(held)
+        self._claims = dict(claims or {})
 
     @classmethod
     def reserve(cls, config: Config, *, beside: Self) -> Self:
@@ -34,22 +37,24 @@ class Places:
         Raises StartError where one cannot be had: then nothing has changed.
         """
         with ExitStack() as opened:
-            held: dict[str, tuple[socket.socket, ...]] = {}
+            held: dict[str, _Sockets] = {}
+            claims: dict[str, _Sockets] = {}
             for listener in config.listeners:
                 address = address_of(listener)
                 if address in beside._held:
-                    held[address] = beside._held[address]
+                    held[address], claims[address] = beside._held[address], beside._claims[address]
                 else:
-                    sockets = tuple(_reserved(listener))
-                    opened.callback(_release, sockets)
-                    # By another name: who may share an address is not told by the system that somebody has it.
-                    if _names(sockets) & _names(chain(*held.values())):
-                        raise cannot_listen(listener, OSError(errno.EADDRINUSE, ""))
-                    held[address] = sockets
+                    held[address] = tuple(_reserved(listener))
+                    opened.callback(_release, held[address])
+                    tcp = [each for each in held[address] if each.family != socket.AF_UNIX]
+                    try:
+                        claims[address] = tuple(opened.enter_context(_claim(each)) for each in tcp)
+                    except OSError as error:
+                        raise cannot_listen(listener, error) from error
             opened.pop_all()
-        return cls(held)
+        return cls(held, claims)
 
-    def items(self) -> tuple[tuple[str, tuple[socket.socket, ...]], ...]:
+    def items(self) -> tuple[tuple[str, _Sockets], ...]:
         """Each address and the sockets that hold it."""
         return tuple(self._held.items())
 
@@ -79,9 +84,8 @@ class Places:
 
     def close(self) -> None:
         """Hold the addresses no more in this process."""
-        for sockets in self._held.values():
-            for each in sockets:
-                each.close()
+        for each in chain(*self._held.values(), *self._claims.values()):
+            each.close()
 
     def release(self, *, but: Self) -> None:
         """Hold the addresses no more, but for those that `but` has too: others may have them as soon as nobody listens.
@@ -91,6 +95,8 @@ class Places:
         for address, sockets in self._held.items():
             if address not in but._held:
                 _release(sockets)
+                for claim in self._claims[address]:
+                    claim.close()
 
 
 def address_of(listener: Listener) -> str:
@@ -118,11 +124,23 @@ def _reserved(listener: Listener) -> list[socket.socket]:
         raise cannot_listen(listener, error) from error
 
 
-def _names(sockets: Iterable[socket.socket]) -> set[object]:
-    return {each.getsockname() for each in sockets}
+def _claim(reserved: socket.socket) -> socket.socket:
+    """What one alone can have of an address. Raises OSError.
+
+    Until somebody listens there, the system would have all who are willing to share it reserve it: another listener
+    that has it by another name, and a gateway that starts at the same time.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        # No file: the name is one of the network's, as the address is, and goes with the process.
+        claim.bind(f"\0mailsluice {reserved.getsockname()[:2]}".encode())
+    except OSError:
+        claim.close()
+        raise
+    return claim
 
 
-def _release(sockets: tuple[socket.socket, ...]) -> None:
+def _release(sockets: _Sockets) -> None:
     for each in sockets:
         if each.family == socket.AF_UNIX:
             Path(each.getsockname()).unlink(missing_ok=True)
@@ -133,7 +151,7 @@ def _listening(held: socket.socket) -> socket.socket:
     return held.dup() if held.family == socket.AF_UNIX else listening_beside(held)
 
 
-def _written(listener: Listener, sockets: tuple[socket.socket, ...]) -> tuple[str, ...]:
+def _written(listener: Listener, sockets: _Sockets) -> tuple[str, ...]:
     if isinstance(listener.bind, UnixBind):
         return (str(listener.bind),)
     return tuple(str(TcpBind(*each.getsockname()[:2])) for each in sockets)

@@ -260,3 +260,15 @@ def test_a_worker_with_a_defect_comes_back_although_nobody_reads_why(tmp_path):
         wait_until(lambda: len(processes(gateway)) == 2 and set(processes(gateway)) != before)
         gateway.read_until("a worker is back")
         stop(gateway)
+
+
+def test_of_two_gateways_that_start_at_once_one_is_told_that_the_address_is_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+    config = read(QUICK.replace("127.0.0.1:0", bind).replace("unix:lmtp.sock", "127.0.0.1:0"), source="test.toml")
+    nobody = Places({})
+    first = Places.reserve(config, beside=nobody)
+    with pytest.raises(StartError, match=f"cannot listen on {bind}: Address already in use"):
+        Places.reserve(config, beside=nobody)
+    first.release(but=nobody)
+    Places.reserve(config, beside=nobody).release(but=nobody)
