@@ -8,13 +8,15 @@ not to be believed.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tests.bench import machine, page, plots, single
+from tests.bench import machine, page, plots
 from tests.bench.plan import LEFT_OUT, QUICK, SHEETS
 from tests.bench.results import Measured, keep, kept
 from tests.bench.runner import Turns
 from tests.bench.sanity import faults
+from tests.bench.single import FIGURES, measure
 from tests.servers.cache import CACHE
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     results = options.output / "performance" / "results.json"
     if not options.render:
-        keep(_measured(options), results)
+        _measure(options, results)
     measured = kept(results)
     drawn = plots.draw(measured, options.output / "performance")
     page.write(measured, options.output / "performance.md", drawn=drawn)
@@ -48,7 +50,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS)
-    names = {sheet.name for sheet in SHEETS} | set(single.FIGURES)
+    names = {sheet.name for sheet in SHEETS} | set(FIGURES)
     # A part of the figures does not take the place of all.
     options.output = options.output or (CACHE / "bench" if options.quick or options.only else _DOCS)
     options.only = set(filter(None, options.only.split(",")))
@@ -57,17 +59,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _measured(options: argparse.Namespace) -> Measured:
+def _measure(options: argparse.Namespace, results: Path) -> None:
+    """Kept after every step: what comes later may fail."""
     machine.allow_descriptors()
     sheets = [each for each in (QUICK if options.quick else SHEETS) if not options.only or each.name in options.only]
+    figures = [name for name in (() if options.quick else FIGURES) if not options.only or name in options.only]
     turns = Turns(rounds=options.rounds, seconds=options.seconds, say=_say)
-    cells = [cell for sheet in sheets for cell in turns.measure(sheet)]
-    figures = single.QUICK if options.quick else tuple(single.FIGURES)
-    found: dict[str, float] = {}
-    for name in figures:
-        if not options.only or name in options.only:
-            found |= single.measure(name, turns.missing, _say)
-    return Measured(
+    measured = Measured(
         date=machine.today(),
         command=f"python -m tests.bench {' '.join(sys.argv[1:])}".strip(),
         rounds=options.rounds,
@@ -76,11 +74,16 @@ def _measured(options: argparse.Namespace) -> Measured:
         machine=machine.describe(),
         versions=turns.versions,
         titles={sheet.name: sheet.title for sheet in sheets},
-        cells=tuple(cells),
         missing=turns.missing,
-        single=found,
         left_out=LEFT_OUT,
     )
+    keep(measured, results)
+    for sheet in sheets:
+        measured = replace(measured, cells=(*measured.cells, *turns.measure(sheet)))
+        keep(measured, results)
+    for name in figures:
+        measured = replace(measured, single={**measured.single, **measure(name, turns.missing, _say)})
+        keep(measured, results)
 
 
 def _say(line: str) -> None:

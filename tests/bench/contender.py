@@ -65,6 +65,7 @@ class Contender:
     """A server with its ports. `is_emptied` says whether its queue is, where it has one; `lags` are of our own only.
 
     `lags` gets two moments (`time.monotonic`) and gives how late, in seconds, the event loop was in between.
+    `log` is what our own has said.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class Contender:
         lmtp: int = 0,
         is_emptied: Callable[[], bool] = lambda: True,
         lags: Callable[[float, float], Sequence[float]] = lambda _began, _ended: (),
+        log: Callable[[], str] = str,
     ) -> None:
         self.version = version
         self.ports = {"SMTP": smtp, "LMTP": lmtp}
         self.lags = lags
+        self.log = log
         self._server = server
         self._is_emptied = is_emptied
 

@@ -18,7 +18,7 @@ import time
 from array import array
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 __all__ = ["Refused", "Step", "content", "mail_steps", "run"]
 
@@ -125,6 +125,14 @@ class _Crowd:
         self._busy = 0
         self.latencies = array("d")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._epoll.close()
+        for session in self._sessions.values():
+            session.socket.close()
+
     def send(self) -> tuple[float, float]:
         """Send all mails: wall clock and CPU seconds."""
         if not self._one_each:
@@ -189,8 +197,8 @@ class _Crowd:
 
 def run(load: Mapping[str, Any], port: int, mails: int) -> dict[str, float]:
     """Send so many mails. Raises Refused, and OSError where there is no such server."""
-    crowd = _Crowd(load, port, mails)
-    seconds, cpu_seconds = crowd.send()
+    with _Crowd(load, port, mails) as crowd:
+        seconds, cpu_seconds = crowd.send()
     ordered = sorted(crowd.latencies)
     return {
         "seconds": seconds,

@@ -11,15 +11,11 @@ from tests.bench.contender import Contender
 from tests.bench.ours import gateway
 from tests.bench.servers import Servers
 
-__all__ = ["CONNECTIONS", "Idle", "IdleSessions", "measure"]
+__all__ = ["CONNECTIONS", "IdleSessions", "measure"]
 
 CONNECTIONS = 10_000
 
 _SECONDS = 30.0
-
-
-class Idle(Exception):
-    """A session did not come to be idle; the text says what it was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +28,7 @@ class IdleSessions:
 
 
 def measure() -> IdleSessions:
-    """With ten thousand sessions, or as many as the descriptors of a process are enough for here. Raises Idle."""
+    """With ten thousand sessions, or as many as there are descriptors for. Raises RuntimeError where one is refused."""
     sessions = min(CONNECTIONS, max_connections())
     with ExitStack() as running:
         contender = running.enter_context(gateway("count")(Servers(running)))
@@ -54,5 +50,5 @@ def _greeted(contender: Contender) -> socket.socket:
         client.sendall(line)
         reply = client.recv(4096)
         if not reply.startswith(b"2"):
-            raise Idle(f"a session was answered {reply.decode(errors='replace').strip() or 'nothing'}")
+            raise RuntimeError(f"a session was answered {reply.decode(errors='replace').strip() or 'nothing'}")
     return client

@@ -60,13 +60,15 @@ def _build(destination: str, accept: str, workers: int, brokers: int, servers: S
     texts = (_TABLES / name for name in ("gateway.toml", f"{destination}.toml"))
     configuration = folder / "mailsluice.toml"
     configuration.write_text("".join(Template(path.read_text()).substitute(values) for path in texts))
+    server = _Gateway(configuration, smtp)
     return Contender(
-        _Gateway(configuration, smtp),
+        server,
         smtp=smtp,
         lmtp=lmtp,
         version=f"mailsluice {version('mailsluice')}",
         is_emptied=lambda: _is_emptied(folder / "spool"),
         lags=partial(_lags, folder),
+        log=server.log.read_text,
     )
 
 

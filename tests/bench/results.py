@@ -76,7 +76,7 @@ class Measured:
     machine: dict[str, str]
     versions: dict[str, str]
     titles: dict[str, str]
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()

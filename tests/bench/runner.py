@@ -74,7 +74,7 @@ class Turns:
                 name, load = cell
                 try:
                     run = _turn(contenders[name], load, mails.get(cell) or _warm_up(load))
-                except (Failed, TimeoutError) as failure:
+                except (Failed, StartFailed, TimeoutError) as failure:
                     failures[cell] = str(failure)
                     self._say(f"{sheet.name}: {name}, {load}: {failure}")
                     continue

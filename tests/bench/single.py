@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.bench import idle, instructions, memory, restart, slow_disk, store
 from tests.servers.processes import StartFailed, Unavailable
 
-__all__ = ["FIGURES", "QUICK", "SPOOLED", "measure"]
+__all__ = ["FIGURES", "SPOOLED", "measure"]
 
 # How many messages lie in the spool when the gateway starts.
 SPOOLED = (0, 10_000, 100_000, 1_000_000)
@@ -17,11 +17,12 @@ _OBJECTS = 3_000
 
 
 def measure(name: str, missing: MutableMapping[str, str], say: Callable[[str], None]) -> dict[str, float]:
-    """The figures of one group, by name. What cannot be had here is said in `missing`, and left out."""
+    """The figures of one group, by name. What cannot be had here, or failed, is said in `missing` and left out."""
     say(f"{name} …")
     try:
         return dict(FIGURES[name]())
-    except (Unavailable, StartFailed) as reason:
+    except (Unavailable, StartFailed, RuntimeError, AssertionError, OSError) as reason:
+        say(f"{name}: {reason}")
         missing[name] = str(reason).splitlines()[0]
         return {}
 
@@ -77,4 +78,3 @@ FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "slow-disk": _slow_disk,
     "store": _store,
 }
-QUICK: tuple[str, ...] = ()

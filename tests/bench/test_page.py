@@ -1,0 +1,112 @@
+"""What was measured comes back from its file, is judged against the goals, and is shown."""
+
+import pytest
+
+from tests.bench import page
+from tests.bench.goals import goals
+from tests.bench.load import KB, smtp_source
+from tests.bench.plan import CONTENDERS, SHEETS
+from tests.bench.results import Cell, Measured, Run, keep, kept
+from tests.bench.sanity import faults
+
+_LOAD = smtp_source(KB, 20)
+_ENGINE = "Engine alone to `smtp-sink`, 1 KB by DATA, many mails in a connection"
+
+
+def cell(contender, *rates, failure=""):
+    runs = tuple(
+        Run(
+            mails=round(rate),
+            seconds=1.0,
+            cpu_seconds=0.5,
+            resident_bytes=50_000_000,
+            written_bytes=4096,
+            generator_cpu_seconds=0.1,
+            emptied_seconds=0.0,
+        )
+        for rate in rates
+    )
+    return Cell(sheet="peers", contender=contender, load=_LOAD, runs=runs, failure=failure)
+
+
+def measured(*cells, **more):
+    return Measured(
+        date="2026-11-22",
+        command="python -m tests.bench",
+        rounds=3,
+        seconds=1.5,
+        commit="abc",
+        machine={"Processor": "one"},
+        versions={"engine": "mailsluice 1", "spool": "mailsluice 1", "smtp-sink": "Postfix 3"},
+        titles={"peers": "Beside its peers"},
+        cells=cells,
+        **more,
+    )
+
+
+def verdict(text, found):
+    (goal,) = (each for each in goals(found) if each.text == text)
+    return goal.verdict, goal.reached
+
+
+def test_a_goal_is_reached_by_the_median(tmp_path):
+    sink = cell("smtp-sink", 900, 1000, 1100)
+    assert verdict(_ENGINE, measured(sink, cell("engine", 100, 600, 9000))) == ("reached", 0.6)
+    assert verdict(_ENGINE, measured(sink, cell("engine", 9000, 599, 100))) == ("nearest", 0.599)
+    assert verdict(_ENGINE, measured(sink)) == ("not measured", None)
+
+
+def test_a_bound_from_above_is_no_bound_from_below():
+    idle = {"idle sessions": 5000.0, "idle bytes before": 20 * 2**20}
+    less = measured(single={**idle, "idle bytes with": 90 * 2**20})
+    more = measured(single={**idle, "idle bytes with": 90 * 2**20 + 2**20})
+    assert verdict("10,000 idle sessions", less) == ("reached", 160.0)
+    assert verdict("10,000 idle sessions", more) == ("nearest", 162.0)
+
+
+def test_what_is_kept_comes_back(tmp_path):
+    whole = measured(cell("engine", 1, 2), missing={"Haraka": "no npm"}, single={"idle sessions": 1.5})
+    keep(whole, tmp_path / "deeper" / "results.json")
+    assert kept(tmp_path / "deeper" / "results.json") == whole
+
+
+def test_the_page_tells_figures_ratios_and_who_was_not_there(tmp_path):
+    found = measured(
+        cell("smtp-sink", 900, 1000, 1100),
+        cell("engine", 500, 500, 600),
+        cell("Exim", failure="451 no"),
+        missing={"Haraka": "npm is not installed"},
+        left_out=("What nobody asked for.",),
+    )
+    page.write(found, tmp_path / "performance.md", drawn={"peers"})
+    text = (tmp_path / "performance.md").read_text()
+    assert "| engine | 500 (500 to 600) | 0.5 | 0.50 | 1.00 ms |" in text
+    assert "![Beside its peers](performance/peers.svg)" in text
+    assert "- Haraka: npm is not installed" in text
+    assert "- Exim, 1 KB, DATA, 20 sessions: 451 no" in text
+    assert "- What nobody asked for." in text
+    assert "| engine, spool | mailsluice 1 |" in text
+
+
+@pytest.mark.parametrize(
+    ("cells", "what"),
+    [
+        ((cell("smtp-sink", 10), cell("engine", 10_000)), "not to be believed"),
+        ((cell("smtp-sink", 1_000_000), cell("engine", 10)), "not to be believed"),
+        ((cell("engine", failure="451 no"),), "451 no"),
+        ((), "nothing was measured"),
+    ],
+)
+def test_a_run_that_cannot_be_true_is_a_fault(cells, what):
+    (fault,) = faults(measured(*cells))
+    assert what in fault
+
+
+def test_speed_is_no_fault():
+    assert not faults(measured(cell("smtp-sink", 1000), cell("engine", 1)))
+
+
+def test_every_sheet_names_contenders_that_there_are():
+    for sheet in SHEETS:
+        assert set(sheet.contenders) <= set(CONTENDERS)
+        assert len(set(sheet.cells())) == len(sheet.cells())
