@@ -36,10 +36,11 @@ async def hand_over(
         mail = await transaction.complete(extensions)
         outcomes = await submit(mail, transaction.routes)
         replies = acknowledge(dialect, transaction.id, outcomes)
-        replies = reply_metadata.added_to(
-            replies, transaction, mail, outcomes, asked_for, each=dialect.reply_per_recipient
-        )
-        hints = reply_metadata.count_hints(transaction, mail)
+        if asked_for:
+            each = dialect.reply_per_recipient
+            replies = reply_metadata.added_to(replies, transaction, mail, outcomes, asked_for, each=each)
+        if transaction.hints:
+            hints = reply_metadata.count_hints(transaction, mail)
     except OSError as error:
         records.storage_failed(transaction.id, error)
         replies = _for_all(storage_failure(transaction.id, error), transaction, dialect)

@@ -32,7 +32,9 @@ def take_recipient(
     if route is None:
         records.recipient_refused(transaction, recipient.address)
         return NO_SUCH_RECIPIENT
-    if (reply := answer_instead(transaction, route, recipient.address, connection)) is not None:
-        return reply
+    if route.referral is not None:
+        reply = answer_instead(transaction, route, route.referral, recipient.address, connection)
+        if reply is not None:
+            return reply
     transaction.add_recipient(recipient, route, token)
     return RECIPIENT_OK

@@ -17,12 +17,10 @@ __all__ = ["answer_instead"]
 
 
 def answer_instead(
-    transaction: Transaction, route: Route, recipient: Address, connection: ServerConnection
+    transaction: Transaction, route: Route, referral: Referral, recipient: Address, connection: ServerConnection
 ) -> Reply | None:
-    """The reply to a recipient whose mail this gateway does not take itself, also logged; None where it takes it."""
-    if route.referral is None:
-        return None
-    reply = _referral(route.referral, route, recipient, connection)
+    """The reply to a recipient whose route has a referral, also logged; None where its mail is taken all the same."""
+    reply = _referral(referral, route, recipient, connection)
     if reply is None and not route.destinations:
         reply = NOT_TAKEN_HERE
     if reply is not None:

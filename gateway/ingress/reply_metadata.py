@@ -55,17 +55,16 @@ class ReplyMetadata:
         *,
         each: bool,
     ) -> tuple[Reply, ...]:
-        """The final replies of a mail, with the codes that the client has asked for.
+        """The final replies of a mail, with the codes that the client has asked for: one at least.
 
         `each` says that there is a reply for each recipient (LMTP), which then names it.
         """
-        if asked_for:
-            tokens = (
-                signed_receipts(self.signer, mail.envelope, outcomes)
-                if self.signer is not None and RECEIPT in asked_for
-                else {}
-            )
-            replies = with_receipts(replies, transaction.id, outcomes, self.coordinates, tokens, each=each)
+        tokens = (
+            signed_receipts(self.signer, mail.envelope, outcomes)
+            if self.signer is not None and RECEIPT in asked_for
+            else {}
+        )
+        replies = with_receipts(replies, transaction.id, outcomes, self.coordinates, tokens, each=each)
         if self.contents is not None and MAILDATA in asked_for:
             replies = with_content_tokens(replies, outcomes, self.contents, mail.envelope, each=each)
         if self.submission is not None and transaction.submission_tokens:
@@ -74,6 +73,6 @@ class ReplyMetadata:
 
     def count_hints(self, transaction: Transaction, mail: Mail) -> Mapping[str, int]:
         """What the tokens about stored content came to that the client has shown."""
-        if self.contents is None or not transaction.hints:
+        if self.contents is None:
             return {}
         return count_hints(transaction.hints, self.contents, mail.envelope)

@@ -342,7 +342,9 @@ class ServerConnection:
         act(self, argument)
 
     def _respond_to(self, question: Event, reply: Reply) -> None:
-        if is_referral(reply):
+        if reply.is_positive:
+            self._write(reply)
+        elif is_referral(reply):
             # What the client can use, and no error of its; how many one transaction has is bounded.
             self.transaction.referred += 1
             self._write(reply)
