@@ -23,7 +23,7 @@ def test_a_third_party_connector_is_found_by_its_entry_point():
 
 def test_built_in_connectors_come_by_entry_points_too():
     names = {e.name for e in entry_points(group=ENTRY_POINT_GROUP) if e.dist.name == "mailsluice"}
-    assert names == {"directory", "http", "kafka", "s3"}
+    assert names == {"directory", "http", "kafka", "s3", "smtp"}
     assert names < set(plugins.installed())
 
 

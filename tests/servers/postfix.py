@@ -6,6 +6,7 @@ a unix socket it delivers to must be where that user can reach it.
 """
 
 import grp
+import json
 import os
 import pwd
 import shutil
@@ -114,7 +115,8 @@ class Postfix:
 
     def queue(self) -> int:
         """Return how many messages it holds."""
-        return len(self._tool("postqueue", "-j").splitlines())
+        # One that is moved from one queue to another meanwhile is listed in both.
+        return len({json.loads(line)["queue_id"] for line in self._tool("postqueue", "-j").splitlines()})
 
     def flush(self) -> None:
         """Have it try again now to deliver all it holds."""
