@@ -176,3 +176,14 @@ async def test_without_asking_there_is_no_token(tmp_path):
         (reply,), counted = await deliver(client, b"<a@example.org>", enabling=b"")
     assert "[" not in reply
     assert counted is None
+
+
+async def test_a_refusal_has_no_token_though_one_destination_has_the_mail(tmp_path):
+    async with backend(tmp_path, tmp_path / "mail") as client:
+        await deliver(client, b"<a@example.org>")
+    envelope = json_v1.decode(next(archive.mails(tmp_path / "mail")).read_bytes())
+    tokens = ContentTokens(KeyRing([KEY]), issuer="mx.example.com", storages=["archive"])
+    refusal = Reply.of(451, "4.4.1", "another destination does not answer")
+    for each in (True, False):
+        outcomes = [outcome_for("example.org")]
+        assert content_tokens.with_content_tokens([refusal], outcomes, tokens, envelope, each=each) == (refusal,)
