@@ -22,7 +22,7 @@ _WARM_UPS = 2
 _FEWEST = 20
 _MOST = 200_000
 # For each session of small mails: fewer would be a measure of connecting.
-_IN_A_SESSION = 10
+_IN_A_SESSION = 5
 _SMALL = 64 * KB
 _WARM_UP_OCTETS = 64 * MB
 _WARM_UP_MAILS = 400

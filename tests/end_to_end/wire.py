@@ -8,16 +8,16 @@ _SECONDS = 60.0
 
 
 class Wire:
-    """A connection to a listener, given its address in the form of the configuration."""
+    """A connection to a listener, given its address in the form of the configuration; no reply takes `seconds`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, seconds: float = _SECONDS) -> None:
         if address.startswith("unix:"):
             self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(_SECONDS)
+            self._socket.settimeout(seconds)
             self._socket.connect(address.removeprefix("unix:"))
         else:
             host, _, port = address.rpartition(":")
-            self._socket = socket.create_connection((host, int(port)), _SECONDS)
+            self._socket = socket.create_connection((host, int(port)), seconds)
         self._stream = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
