@@ -260,7 +260,7 @@ class Session(asyncio.Protocol):
             hello=connection.hello,
             proxy=self._proxy,
             tls=self._tls,
-            authenticated_as=connection.authenticated_as,
+            authenticated_as=connection.proven_login,
             trusted=self._is_trusted,
         )
         self._transaction = Transaction(facts, mail, spool=self._settings.spool)

@@ -29,6 +29,7 @@ from gateway.smtp.events import (
     Waiting,
 )
 from gateway.smtp.extension import ExtensionTable
+from gateway.smtp.extensions.stoken import STOKEN
 from gateway.smtp.extensions.xreplymeta import announceable
 from gateway.smtp.limits import Limits
 from gateway.smtp.referral import is_referral
@@ -93,6 +94,11 @@ class ServerConnection:
     def state(self) -> State:
         """Where the session stands."""
         return self._machine.state
+
+    @property
+    def proven_login(self) -> str:
+        """The login whose password the client has shown; "" for one that came by a token, which proves no login."""
+        return "" if self.authenticated_by == STOKEN else self.authenticated_as
 
     @property
     def in_payload(self) -> bool:

@@ -30,14 +30,14 @@ def accept_anybody(_server, _session, _envelope, _mechanism, _login):
 def submission(tmp_path, server_tls):
     """A listener for submission, and the memory behind it."""
 
-    def listener(key=KEY):
+    def listener(key=KEY, codes=CODES):
         offered = settings(
             tmp_path,
             dialect="lmtp",
             policy={"reply_codes": True, "submission_tokens": True},
             tls=server_tls,
             authenticator=accept_anybody,
-            reply_metadata=ReplyMetadata(offered=(CODES,), submission=SubmissionTokens(KeyRing([key]))),
+            reply_metadata=ReplyMetadata(offered=(codes,), submission=SubmissionTokens(KeyRing([key]))),
         )
         return gateway(offered)
 
@@ -95,7 +95,8 @@ async def test_a_temporary_token_leads_to_a_permanent_one_and_that_to_deliveries
         ids = [mail.envelope.id for mail in running.mails]
         assert reply == f"250 2.0.0 <a@example.org> [DELIVERY-ID {ids[1]}] {ids[1]} accepted"
         assert {mail.envelope.transaction.protocol for mail in running.mails} == {"LMTPSA"}
-        assert {mail.envelope.transaction.authenticated_as for mail in running.mails} == {"s@example.net"}
+        # Whoever asks for a token chooses its sender, and may name another user of this gateway.
+        assert {mail.envelope.transaction.authenticated_as for mail in running.mails} == {""}
 
 
 async def test_a_token_is_in_no_envelope_and_in_no_log(submission, client_tls):
@@ -120,3 +121,16 @@ async def test_a_token_of_another_gateways_key_lets_nobody_in(submission, client
         assert await client.codes(b"MAIL FROM:<s@example.net>\r\n", count=1) == [250]
         client.send(b"RCPT TO:<a@example.org> STOKEN=" + foreign + b"\r\n")
         assert await client.reply() == ["503 5.5.1 a token of RCPT is for clients that came by AUTH STOKEN"]
+
+
+async def test_a_client_outside_the_networks_cannot_come_by_a_token(submission, client_tls):
+    async with submission() as running, connected(running, client_tls) as client:
+        token = await generated(client, "PERM", "s@example.net")
+    elsewhere = OfferedCodes(names=CODES.names, networks=(ipaddress.ip_network("192.0.2.0/24"),))
+    async with submission(codes=elsewhere) as running, await running.connect() as client:
+        assert await client.codes(LHLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        await client.start_tls(client_tls)
+        client.send(LHLO)
+        assert "250-STOKEN" not in await client.reply()
+        assert await client.codes(b"AUTH STOKEN " + encoded(b"a@example.org\0" + token) + b"\r\n", count=1) == [504]
+        assert await client.codes(b"GENSTOKEN TEMP s@example.net\r\n", count=1) == [502]

@@ -132,6 +132,6 @@ class EngineRun:
             hello=connection.hello,
             proxy=None,
             tls=None,
-            authenticated_as=connection.authenticated_as,
+            authenticated_as=connection.proven_login,
             trusted=self._settings.trusted,
         )
