@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.keys import Key, KeyRing, Purpose
 from gateway.maildata import LIFETIME_SECONDS, LONGEST_TOKEN, ContentTokens, TokenIgnored
+from gateway.maildata import token as module
 
 NOW = 1_795_000_000.5
 SHA256 = hashlib.sha256(b"content").hexdigest()
@@ -91,6 +92,14 @@ def test_until_its_last_second_and_as_often_as_its_peer_likes_it_is_good():
     token = gateway().seal(**SEALED)
     for _ in range(2):
         assert gateway().open(token, **{**SHOWN, "now": int(NOW) + LIFETIME_SECONDS - 0.1})
+
+
+def test_no_token_lives_longer_than_ours_whatever_its_issuer_says(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(module, "LIFETIME_SECONDS", 100 * LIFETIME_SECONDS)
+        generous = gateway().seal(**SEALED)
+    assert gateway().open(generous, **SHOWN).expires == int(NOW) + 100 * LIFETIME_SECONDS
+    assert reason(generous, now=int(NOW) + LIFETIME_SECONDS) == "expired"
 
 
 def test_domains_are_the_same_in_upper_and_lower_case():
