@@ -86,6 +86,12 @@ async def test_a_second_gateway_with_the_storage_has_the_content_once(tmp_path, 
     assert first.samefile(second)
 
 
+def test_a_token_is_given_for_the_domain_and_to_the_client(token):
+    tokens = ContentTokens(KeyRing([KEY]), issuer="mx.example.com", storages=["archive"])
+    found = tokens.open(token.decode(), domain="example.org", peer="127.0.0.1", now=time.time())
+    assert (found.domain, found.peer) == ("example.org", "127.0.0.1")
+
+
 async def test_another_content_than_the_tokens_is_stored_as_it_came(tmp_path, token):
     other = CONTENT.replace(b"The", b"Not")
     assert len(other) == len(CONTENT)
