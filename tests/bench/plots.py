@@ -15,12 +15,17 @@ from tests.bench.results import Cell, Measured
 
 __all__ = ["draw"]
 
+_KINDS = ("png", "svg")
 # The same figures give the same file.
 _SETTINGS = {"svg.hashsalt": "mailsluice", "figure.figsize": (9.0, 4.5), "axes.grid": True, "grid.alpha": 0.3}
 
 
 def draw(measured: Measured, folder: Path) -> set[str]:
     """Draw what was measured, each plot as `<sheet>.png` and `<sheet>.svg`: the sheets that have one."""
+    for name in _PLOTS:
+        for kind in _KINDS:
+            # An older plot is not of this run.
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
     drawn = set()
     folder.mkdir(parents=True, exist_ok=True)
     for name, title in measured.titles.items():
@@ -31,7 +36,7 @@ def draw(measured: Measured, folder: Path) -> set[str]:
             figure, axes = plt.subplots(layout="constrained")
             axes.set_title(title)
             _PLOTS[name](axes, cells)
-            for kind in ("png", "svg"):
+            for kind in _KINDS:
                 figure.savefig(folder / f"{name}.{kind}", dpi=120, metadata={"Date": None} if kind == "svg" else None)
             plt.close(figure)
         drawn.add(name)
