@@ -69,9 +69,8 @@ WRONG_BUILDS = (
         name="a name before its content",
         path="connectors/directory/files.py",
         old='        with os.fdopen(descriptor, "wb") as file:\n            file.writelines(blocks)\n'
-        "            file.flush()\n            os.fsync(descriptor)\n"
-        "        # A link fails where a rename would overwrite.\n        os.link(temporary, path)\n",
-        new='        os.link(temporary, path)\n        with os.fdopen(descriptor, "wb") as file:\n'
+        "            file.flush()\n            os.fsync(descriptor)\n        yield Path(temporary)\n",
+        new='        with os.fdopen(descriptor, "wb") as file:\n            yield Path(temporary)\n'
         "            file.writelines(blocks)\n            file.flush()\n            os.fsync(descriptor)\n",
         checks=(_CRASH,),
     ),
@@ -106,9 +105,9 @@ WRONG_BUILDS = (
     WrongBuild(
         name="a second sync after one that failed",
         path="connectors/directory/files.py",
-        old="            os.fsync(descriptor)\n        # A link",
+        old="            os.fsync(descriptor)\n        yield",
         new="            try:\n                os.fsync(descriptor)\n            except OSError:\n"
-        "                os.fsync(descriptor)\n        # A link",
+        "                os.fsync(descriptor)\n        yield",
         checks=(f"{_SYNC}[delivered]",),
     ),
     WrongBuild(
