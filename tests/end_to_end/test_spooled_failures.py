@@ -136,8 +136,10 @@ def test_a_store_that_is_down_from_the_start_costs_no_250_and_no_memory(start_ga
     server.start()
     spool = drained(gateway)
     assert not spool.dead()
-    ids = [record["id"] for record in gateway.records("delivered")]
-    assert sorted(ids) == sorted(id_ for some in accepted for id_ in some)
+    expected = sorted(id_ for some in accepted for id_ in some)
+    # Log lines are written by a thread of their own, a moment after what they tell of.
+    gateway.wait_for('"event": "delivered"', count=len(expected))
+    assert sorted(record["id"] for record in gateway.records("delivered")) == expected
 
 
 async def test_a_broker_that_hangs_has_all_of_it_in_order_once_it_goes_on(start_gateway, kafka, topic):
