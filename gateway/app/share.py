@@ -12,7 +12,8 @@ __all__ = ["check_same_process", "share"]
 def share(config: Config, worker: int) -> Config:
     """The configuration by which this worker runs; they are counted from 0.
 
-    Connections are spread over the workers by chance, so that one may have its share while another has room.
+    Connections are spread over the workers by chance, so that one may have its share while another has room. One
+    client's few are spread too unevenly for that, so what it may have is not divided: it would be refused well below.
     """
     spool = spool_of(config.gateway.spool, worker)
     return replace(
@@ -31,12 +32,5 @@ def check_same_process(old: Config, new: Config) -> None:
 
 def _share(listener: Listener, workers: int) -> Listener:
     limits = listener.limits
-    shares = {
-        "max_connections": _part(limits.max_connections, workers),
-        "max_connections_per_client": _part(limits.max_connections_per_client, workers),
-    }
-    return listener.model_copy(update={"limits": limits.model_copy(update=shares)})
-
-
-def _part(whole: int, workers: int) -> int:
-    return -(-whole // workers)
+    part = -(-limits.max_connections // workers)
+    return listener.model_copy(update={"limits": limits.model_copy(update={"max_connections": part})})

@@ -165,8 +165,8 @@ class Limits(Section):
         int,
         Field(
             ge=1,
-            description="Sessions at one time from one IP address; more are answered 421. Of several workers each "
-            "takes an equal share, rounded up.",
+            description="Sessions at one time from one IP address; more are answered 421. Each of several workers "
+            "counts its own.",
         ),
     ] = 100
     # RFC 5321 §4.5.3.1.8: fewer than 100 must not be refused.

@@ -18,7 +18,7 @@ protocol = "smtp"
 bind = "127.0.0.1:0"
 [listener.limits]
 max_connections = 10
-max_connections_per_client = 1
+max_connections_per_client = 3
 max_recipients = 200
 [[connector]]
 name = "archive"
@@ -39,9 +39,9 @@ def test_each_worker_has_a_spool_of_its_own_and_the_first_one_that_of_the_gatewa
     assert spools == [Path("somewhere"), Path("somewhere/worker-1"), Path("somewhere/worker-2")]
 
 
-def test_connections_are_divided_and_what_is_of_one_transaction_is_not():
+def test_connections_are_divided_and_what_is_of_one_client_or_one_transaction_is_not():
     limits = share(configuration(), 1).listeners[0].limits
-    assert (limits.max_connections, limits.max_connections_per_client, limits.max_recipients) == (4, 1, 200)
+    assert (limits.max_connections, limits.max_connections_per_client, limits.max_recipients) == (4, 3, 200)
 
 
 @pytest.mark.parametrize(("old", "new"), [("workers = 3", "workers = 2"), ("somewhere", "elsewhere")])
