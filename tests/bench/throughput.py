@@ -60,9 +60,10 @@ def measure(*, mails: int, sessions: int, rounds: int, workers: Sequence[int]) -
         for number in range(rounds):
             for name, port in ports.items():
                 found[name].append(_rate(port, mails, sessions))
+                while postfix.queue():
+                    # What it has accepted it discards afterwards, which is not to be in the others' turns.
+                    time.sleep(0.1)
             print(f"round {number + 1}: " + ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in found.items()))
-        while postfix.queue():
-            time.sleep(0.1)
     medians = {name: statistics.median(each) for name, each in found.items()}
     ratios = {number: medians[_name(number)] / medians["Postfix"] for number in workers}
     print(", ".join(f"{name} {median:,.0f}/s" for name, median in medians.items()))
