@@ -6,7 +6,9 @@ Every error names the file and what is wrong with it, for the operator, and show
 import ssl
 from pathlib import Path
 
-__all__ = ["CredentialsError", "client_tls", "read_secret"]
+from pydantic import SecretStr
+
+__all__ = ["CredentialsError", "client_tls", "read_secret", "secret_of"]
 
 _SECRET_LIMIT = 64 * 1024
 
@@ -34,6 +36,11 @@ def read_secret(path: Path) -> str:
     if not text.strip():
         raise _secret_error(path, "it is empty")
     return text.rstrip("\r\n")
+
+
+def secret_of(given: SecretStr, file: Path | None) -> SecretStr:
+    """The secret that a setting holds itself, or the file that is named in its place. Raises as `read_secret`."""
+    return given if file is None else SecretStr(read_secret(file))
 
 
 def client_tls(

@@ -5,12 +5,10 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from connectors.http.settings import BEARER_TOKEN, HttpSettings
 from connectors.http.signature import SecretError, decode_secret
 from gateway.connector import PermanentFailure
-from gateway.credentials import CredentialsError, client_tls, read_secret
+from gateway.credentials import CredentialsError, client_tls, read_secret, secret_of
 from gateway.status import UNUSABLE
 
 __all__ = ["Credentials", "read_credentials"]
@@ -53,7 +51,7 @@ def _signing_key(path: Path) -> bytes:
 
 
 def _authorization(settings: HttpSettings) -> str:
-    token = _value(settings.bearer_token, settings.bearer_token_file)
+    token = secret_of(settings.bearer_token, settings.bearer_token_file).get_secret_value()
     if token:
         if not BEARER_TOKEN.match(token):
             raise CredentialsError(
@@ -62,10 +60,6 @@ def _authorization(settings: HttpSettings) -> str:
             )
         return f"Bearer {token}"
     if settings.username:
-        password = _value(settings.password, settings.password_file)
+        password = secret_of(settings.password, settings.password_file).get_secret_value()
         return "Basic " + base64.b64encode(f"{settings.username}:{password}".encode()).decode()
     return ""
-
-
-def _value(given: SecretStr, path: Path | None) -> str:
-    return given.get_secret_value() if path is None else read_secret(path)

@@ -2,13 +2,12 @@
 
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from connectors.kafka import failures
 from connectors.kafka.settings import KafkaSettings
-from gateway.credentials import CredentialsError, client_tls, read_secret
+from gateway.credentials import CredentialsError, client_tls, secret_of
 
 __all__ = ["Credentials", "read_credentials"]
 
@@ -28,9 +27,9 @@ def read_credentials(settings: KafkaSettings) -> Credentials:
     try:
         return Credentials(
             tls=_broker_tls(settings) if settings.tls else None,
-            password=_secret(settings.sasl_password, settings.sasl_password_file),
+            password=secret_of(settings.sasl_password, settings.sasl_password_file),
             registry_tls=client_tls(tls_ca_file=settings.tls_ca_file),
-            registry_password=_secret(settings.schema_registry_password, settings.schema_registry_password_file),
+            registry_password=secret_of(settings.schema_registry_password, settings.schema_registry_password_file),
         )
     except CredentialsError as error:
         raise failures.unusable(str(error)) from error
@@ -40,7 +39,3 @@ def _broker_tls(settings: KafkaSettings) -> ssl.SSLContext:
     return client_tls(
         tls_ca_file=settings.tls_ca_file, tls_cert_file=settings.tls_cert_file, tls_key_file=settings.tls_key_file
     )
-
-
-def _secret(given: SecretStr, file: Path | None) -> SecretStr:
-    return given if file is None else SecretStr(read_secret(file))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from connectors.smtp.attempt import Host
 from connectors.smtp.settings import SmtpSettings
 from gateway.connector import PermanentFailure
-from gateway.credentials import CredentialsError, client_tls, read_secret
+from gateway.credentials import CredentialsError, client_tls, secret_of
 from gateway.relay.session import Access, Login, Tls
 from gateway.status import UNUSABLE
 
@@ -56,6 +56,5 @@ def _context(settings: SmtpSettings) -> ssl.SSLContext | None:
 def _login(settings: SmtpSettings) -> Login | None:
     if not settings.username:
         return None
-    if settings.password_file is not None:
-        return Login(user=settings.username, password=read_secret(settings.password_file))
-    return Login(user=settings.username, password=settings.password.get_secret_value())
+    password = secret_of(settings.password, settings.password_file)
+    return Login(user=settings.username, password=password.get_secret_value())
