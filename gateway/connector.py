@@ -12,10 +12,10 @@ built from its settings, opened once, given mails, and closed. What it may count
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.envelope.mail import Mail
 from gateway.retries import FOR_EVER, STANDARD_WEBHOOKS, RetrySchedule
@@ -157,6 +157,17 @@ class ConnectorSettings(BaseModel):
     def references(self) -> tuple[str, ...]:
         """The names of other connectors that this one uses; they are built before it."""
         return ()
+
+    def wrong_combinations(self) -> tuple[tuple[bool, str], ...]:
+        """For each combination of keys that makes no sense, whether it is there, and what to say of it then."""
+        return ()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        wrong = [sentence for is_wrong, sentence in self.wrong_combinations() if is_wrong]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
 
 
 class Connector(Protocol):

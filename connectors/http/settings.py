@@ -2,9 +2,9 @@
 
 import ipaddress
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr
 
 from connectors.http.signature import decode_secret
 from gateway.connector import ConnectorSettings
@@ -158,14 +158,7 @@ class HttpSettings(ConnectorSettings):
         """Whether the URL asks for TLS."""
         return self.url.lower().startswith("https:")
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        wrong = [sentence for is_wrong, sentence in self._combinations() if is_wrong]
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        return self
-
-    def _combinations(self) -> tuple[tuple[bool, str], ...]:
+    def wrong_combinations(self) -> tuple[tuple[bool, str], ...]:
         tokens = bool(self.bearer_token) + bool(self.bearer_token_file)
         passwords = bool(self.password) + bool(self.password_file)
         return (

@@ -1,10 +1,10 @@
 """The keys of a `[[connector]]` table of type `kafka`."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr
 
 from gateway.connector import ConnectorSettings
 from gateway.template import Template
@@ -173,14 +173,7 @@ class KafkaSettings(ConnectorSettings):
         """The claim check's connector."""
         return (self.claim_check,) if self.claim_check else ()
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        wrong = [sentence for is_wrong, sentence in self._combinations() if is_wrong]
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        return self
-
-    def _combinations(self) -> tuple[tuple[bool, str], ...]:
+    def wrong_combinations(self) -> tuple[tuple[bool, str], ...]:
         registry, https = bool(self.schema_registry_url), self.schema_registry_url.startswith("https:")
         registry_password = bool(self.schema_registry_password) + bool(self.schema_registry_password_file)
         sasl, sasl_password = self.sasl_mechanism != "none", bool(self.sasl_password) + bool(self.sasl_password_file)

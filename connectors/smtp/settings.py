@@ -3,9 +3,9 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, FilePath, SecretStr
 
 from gateway.connector import ConnectorSettings
 from gateway.smtp.dialect import DIALECTS, Dialect
@@ -158,14 +158,7 @@ class SmtpSettings(ConnectorSettings):
         """Whether the server's certificate has to be valid for its name."""
         return self.tls in ("required", "implicit")
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        wrong = [sentence for is_wrong, sentence in self._combinations() if is_wrong]
-        if wrong:
-            raise ValueError("; ".join(wrong))
-        return self
-
-    def _combinations(self) -> tuple[tuple[bool, str], ...]:
+    def wrong_combinations(self) -> tuple[tuple[bool, str], ...]:
         passwords = bool(self.password) + bool(self.password_file)
         is_unix = self.host.startswith(_UNIX)
         return (
