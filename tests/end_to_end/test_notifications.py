@@ -118,8 +118,10 @@ def test_a_notification_survives_the_death_of_the_gateway(gateway, smtp_sink):
     gateway.kill()
     smtp_sink.resume()
     gateway.start()
+    gateway.wait_for(DELIVERED)
     drained(gateway)
     (notification,) = smtp_sink.mails()
     assert id_ in parts(notification)[0]
     # What was refused once is not refused again.
+    assert gateway.stop() == 0
     assert not gateway.records("alarm: dead letter")

@@ -55,6 +55,7 @@ def test_from_the_spool_a_refused_recipient_becomes_a_dead_letter_alone(start_ga
     (reply,) = send(gateway.addresses["smtp"], "bob@example.org", "none@example.org", "ann@example.org")
     assert reply.startswith("250")
     wait_until_listed(gateway, "dead")
+    drained(gateway)
     assert (len(store.mails("bob")), len(store.mails("ann"))) == (1, 1)
     (bounce,) = until(smtp_sink.mails)
     assert "none@example.org" in bounce.as_string()

@@ -10,6 +10,7 @@ from tests.cli.spools import run
 from tests.end_to_end import tables
 from tests.end_to_end.gateway import Gateway
 from tests.end_to_end.mails import CONTAINERS, MAIL, RECEIVED
+from tests.end_to_end.spools import DELIVERED, drained, wait_until_listed
 from tests.end_to_end.wire import deliver
 
 
@@ -43,13 +44,15 @@ def test_a_dead_letter_is_seen_and_delivered_after_a_retry(gateway, consumer):
     consumer.status, consumer.text = 422, "no invoice in it"
     id_ = send(gateway)
     gateway.wait_for("alarm: dead letter")
+    drained(gateway)
     (letter,) = spooled(gateway)
     assert (letter["id"], letter["connector"], letter["state"]) == (id_, "consumer", "dead")
     assert letter["status"].startswith("5.")
     assert letter["cause"]
     consumer.reset()
     assert mailsluice(gateway, "spool", "retry", id_) == "retried: 1, left as they are: 0\n"
-    gateway.wait_for('"event": "delivered"')
+    gateway.wait_for(DELIVERED)
+    drained(gateway)
     (request,) = consumer.received
     assert (request["webhook-id"], request.body) == (id_, MAIL)
     assert spooled(gateway) == []
@@ -59,12 +62,14 @@ def test_a_closed_destination_gets_mail_again_when_it_is_retried(gateway, consum
     consumer.status = 410
     id_ = send(gateway)
     gateway.wait_for("alarm: destination closed")
+    wait_until_listed(gateway, " waiting ")
     delivery, paused = spooled(gateway)
     assert (delivery["id"], delivery["state"]) == (id_, "waiting")
     assert (paused["kind"], paused["connector"]) == ("paused", "consumer")
     consumer.reset()
     assert mailsluice(gateway, "spool", "retry", "--connector", "consumer").endswith("resumed: consumer\n")
-    gateway.wait_for('"event": "delivered"')
+    gateway.wait_for(DELIVERED)
+    drained(gateway)
     assert [request["webhook-id"] for request in consumer.received] == [id_]
     assert spooled(gateway) == []
 
@@ -73,6 +78,7 @@ def test_dead_letters_are_replayed_elsewhere_while_the_gateway_runs(gateway, con
     consumer.status = 422
     id_ = send(gateway)
     gateway.wait_for("alarm: dead letter")
+    drained(gateway)
     exported = mailsluice(gateway, "spool", "export", "--to", "export")
     assert exported == f"messages: 1, exported: 1, failed: 0, octets: {len(MAIL)}\n"
     replayed = mailsluice(gateway, "replay", "--dead", "--remove", "--to", "copy")

@@ -102,6 +102,7 @@ def test_lmtp_answers_for_each_recipient_as_its_route_says(mixed, consumer):
     assert [recipient.address.raw for recipient in mail.envelope.envelope.recipients] == ["kept@example.org"] * 2
     assert consumer.received[0]["mail-rcpt"] == "<asked@example.org>"
     # The consumer is the client's business, which has been told: nothing of it was spooled.
+    assert mixed.stop() == 0
     assert not mixed.records("put off")
 
 
@@ -110,6 +111,7 @@ def test_smtp_answers_once_and_what_was_spooled_is_delivered_all_the_same(mixed,
     consumer.status = 503
     (refused,) = deliver(mixed.addresses["smtp"], MAIL, "kept@example.org", "asked@example.org")
     assert refused.startswith("451 4.3.0")
+    mixed.wait_for(DELIVERED)
     consumer.status = 200
     (accepted,) = deliver(mixed.addresses["smtp"], MAIL, "kept@example.org", "asked@example.org")
     mixed.wait_for(DELIVERED, count=2)
@@ -117,6 +119,7 @@ def test_smtp_answers_once_and_what_was_spooled_is_delivered_all_the_same(mixed,
     ids = [request["webhook-id"] for request in consumer.received]
     assert ids[0] in refused
     assert ids[1] == id_in(accepted)
+    assert mixed.stop() == 0
     assert [record["id"] for record in mixed.records("delivered")] == ids
     assert PUT_OFF not in mixed.log
 

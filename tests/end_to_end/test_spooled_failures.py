@@ -8,7 +8,7 @@ import pytest
 from gateway.codec import json_v1
 from tests.end_to_end import tables
 from tests.end_to_end.mails import CONTAINERS, MAIL
-from tests.end_to_end.spools import DELIVERED, PUT_OFF, drained, id_in, listed, retry
+from tests.end_to_end.spools import DELIVERED, PUT_OFF, drained, id_in, listed, retry, wait_until_listed
 from tests.end_to_end.wire import Wire, deliver
 from tests.torture.journal import metadata_digest
 from tests.torture.sinks import HttpSink
@@ -47,6 +47,8 @@ def test_a_consumer_that_is_gone_is_paused_until_the_operator_says_so(asking, co
     consumer.status = 410
     accepted = [id_in(deliver(asking.addresses["smtp"], MAIL, TO)[0])]
     asking.wait_for("alarm: destination closed")
+    # It is said before it is written down.
+    wait_until_listed(asking, "paused")
     # More mail is accepted, and none of it is given to the consumer, also after a crash.
     accepted.append(id_in(deliver(asking.addresses["smtp"], MAIL, TO)[0]))
     asking.kill()
@@ -65,6 +67,7 @@ def test_a_consumer_that_asks_for_an_hour_has_it_unless_the_operator_knows_bette
     consumer.status, consumer.retry_after = 503, "3600"
     id_ = id_in(deliver(asking.addresses["smtp"], MAIL, TO)[0])
     asking.wait_for(PUT_OFF)
+    wait_until_listed(asking, " waiting ")
     (record,) = asking.records("put off")
     assert (record["id"], record["delay_seconds"], record["possibly_stored"]) == (id_, 3600, True)
     # What comes now waits too: it is the destination that wants no more.
@@ -78,7 +81,7 @@ def test_a_consumer_that_asks_for_an_hour_has_it_unless_the_operator_knows_bette
 
 def test_an_answer_that_does_not_come_in_time_makes_a_possible_duplicate_under_the_same_id(start_gateway, consumer):
     consumer.may_answer.clear()
-    gateway = start_gateway(tables.http(consumer.url, "timeout_seconds = 0.5") + tables.spooled("consumer"))
+    gateway = start_gateway(tables.http(consumer.url, "timeout_seconds = 5.0") + tables.spooled("consumer"))
     id_ = id_in(deliver(gateway.addresses["smtp"], MAIL, TO)[0])
     gateway.wait_for(PUT_OFF)
     consumer.may_answer.set()
@@ -152,6 +155,7 @@ async def test_a_broker_that_hangs_has_all_of_it_in_order_once_it_goes_on(start_
         gateway.wait_for(PUT_OFF)
     finally:
         kafka.resume()
+    gateway.wait_for(DELIVERED, count=len(contents))
     drained(gateway)
     envelopes = [json_v1.decode(record.value) for record in await kafka.read(topic)]
     # One of them was under way when the broker hung; it may be there twice.

@@ -39,9 +39,9 @@ def test_after_a_pause_everything_goes_on_where_it_stood(tmp_path):
         accepted.append(id_in(client.read()))
         gateway.wait_for('"event": "delivered"', count=len(accepted))
         drained(gateway)
+        assert gateway.stop() == 0
         assert sorted(record["id"] for record in gateway.records("delivered")) == sorted(accepted)
         assert PUT_OFF not in gateway.log
-        assert gateway.stop() == 0
 
 
 def test_after_kill_9_a_spool_is_taken_over_without_a_hand(tmp_path):
