@@ -4,6 +4,7 @@ import hashlib
 import signal
 import subprocess
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -131,6 +132,17 @@ class CountingConsumer(Consumer):
         self.answered.release()
 
 
+@contextmanager
+def counting(folder):
+    """One that is up, and that the configuration in `folder` names."""
+    consumer = CountingConsumer()
+    consumer.reset()
+    with served(consumer) as url:
+        connectors = tables.directory() + tables.http(url)
+        (folder / "mailsluice.toml").write_text(tables.LISTENERS + connectors + tables.route("archive"))
+        yield consumer
+
+
 def ids_of(received):
     return [each["webhook-id"] for each in received]
 
@@ -138,12 +150,8 @@ def ids_of(received):
 def test_a_replay_that_was_killed_goes_on_without_repeating_what_was_acknowledged(tmp_path):
     mails = [plain_mail() for _ in range(400)]
     fill_archive(tmp_path / "old", mails)
-    consumer = CountingConsumer()
-    consumer.reset()
-    with served(consumer) as url:
-        connectors = tables.directory() + tables.http(url)
-        (tmp_path / "mailsluice.toml").write_text(tables.LISTENERS + connectors + tables.route("archive"))
-        arguments = ("replay", "--config", "mailsluice.toml", "--archive", "old", "--to", "consumer", "--journal", "j")
+    arguments = ("replay", "--config", "mailsluice.toml", "--archive", "old", "--to", "consumer", "--journal", "j")
+    with counting(tmp_path) as consumer:
         with subprocess.Popen(
             [MAILSLUICE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -154,25 +162,28 @@ def test_a_replay_that_was_killed_goes_on_without_repeating_what_was_acknowledge
             finally:
                 process.kill()
                 process.communicate(timeout=60)
-        before = ids_of(consumer.received)
-        description = f"from the archive {tmp_path / 'old'} to consumer"
-        with Journal(tmp_path / "j", description) as journal:
-            recorded = {
-                mail.envelope.id
-                for mail in mails
-                if journal.refused(f"{mail.envelope.received_at[:10].replace('-', '/')}/{mail.envelope.id}.json") == ()
-            }
-        assert recorded
-        assert recorded <= set(before)
+    # It has ended, and with it what was under way to it when the other one was killed.
+    before = ids_of(consumer.received)
+    description = f"from the archive {tmp_path / 'old'} to consumer"
+    with Journal(tmp_path / "j", description) as journal:
+        recorded = {
+            mail.envelope.id
+            for mail in mails
+            if journal.refused(f"{mail.envelope.received_at[:10].replace('-', '/')}/{mail.envelope.id}.json") == ()
+        }
+    assert recorded
+    assert recorded <= set(before)
+    with counting(tmp_path) as consumer:
         outcome = run(*arguments, folder=tmp_path)
-        after = ids_of(consumer.received)[len(before) :]
+        again = run(*arguments, folder=tmp_path)
+    after = ids_of(consumer.received)
     assert (outcome.stderr, outcome.returncode) == ("", 0)
     assert len(after) == len(mails) - len(recorded)
     assert not recorded & set(after)
     assert {*before, *after} == {mail.envelope.id for mail in mails}
     # What was under way when it was killed is repeated, under the same ids: no more than the destination takes at once.
     assert len(before) + len(after) - len(mails) <= HTTP.max_in_flight
-    assert run(*arguments, folder=tmp_path).stdout.startswith("mails: 0, delivered: 0, failed: 0, ")
+    assert again.stdout.startswith("mails: 0, delivered: 0, failed: 0, ")
 
 
 def test_nobody_but_the_tester_gets_a_rewritten_mail(start_gateway):
