@@ -64,11 +64,14 @@ def read_fields(fields: Iterable[bytes]) -> tuple[Header, ...]:
     headers = []
     for field in fields:
         colon = colon_of(field)
-        name = field[:colon].decode("ascii")
-        octets = field[colon + 1 :] if colon else field
+        # Without a colon it is all value. A name is ASCII, and as long in characters as in octets.
+        value = colon + 1 if colon else 0
         try:
-            headers.append(Header(name=name, value=octets.decode()))
+            text = field.decode()
+            headers.append(Header(name=text[:colon], value=text[value:]))
         except UnicodeDecodeError:
+            octets = field[value:]
+            name = field[:colon].decode("ascii")
             headers.append(Header(name=name, value=octets.decode(errors="replace"), raw=octets))
     return tuple(headers)
 

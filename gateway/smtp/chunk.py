@@ -21,6 +21,7 @@ from gateway.smtp.refusals import (
 )
 from gateway.smtp.reply import Reply
 from gateway.smtp.state import Cause, State
+from gateway.status import DELIVERED
 
 if TYPE_CHECKING:
     from gateway.smtp.server import ServerConnection
@@ -58,8 +59,11 @@ class Chunk:
     def finish(self) -> None:
         """The payload is complete: answer."""
 
-    def succeed(self, reply: Reply) -> None:
-        """The chunk is good, and so is the transaction unless its line ends are bad or its owner has failed it."""
+    def succeed(self, taken: str) -> None:
+        """The chunk is good, and so is the transaction unless its line ends are bad or its owner has failed it.
+
+        `taken` says what its octets were, behind their number.
+        """
         connection = self.connection
         transaction = connection.transaction
         if self.last:
@@ -73,7 +77,11 @@ class Chunk:
         connection.step(Cause.CHUNK_ACCEPTED)
         if self.last:
             connection.end_content()
-        elif self.size:
+            return
+        # RFC 3030 §2 shows "250 <count> octets received". A18: the draft's own example for BMTD says 2.1.0, the subject
+        # of addresses.
+        reply = Reply(250, DELIVERED, (f"{self.size} octets {taken}",))
+        if self.size:
             connection.respond(reply)
         else:
             connection.respond_to_junk(reply)  # B14: an empty chunk does no work

@@ -55,10 +55,11 @@ class Reply(Struct, frozen=True):
         start = f"{self.status} " if enhanced and self.status is not None else ""
         room = _LINE_OCTETS - 6 - len(start)
         lines = self._with_codes(structured, room) if structured else self.lines
-        *others, last = (_UNPRINTABLE.sub("?", line)[:room] for line in lines)
-        wire = [f"{self.code}-{start}{line}\r\n" for line in others]
-        wire.append(f"{self.code} {start}{last}\r\n")
-        return "".join(wire).encode("ascii")
+        *others, last = [_printable(line)[:room] for line in lines]
+        final = f"{self.code} {start}{last}\r\n"
+        if others:
+            final = "".join(f"{self.code}-{start}{line}\r\n" for line in others) + final
+        return final.encode("ascii")
 
     def with_codes_read(self, known: Collection[str]) -> "Reply":
         """A reply from a peer that may send the codes with these names: they are in `codes`, and no longer in `lines`.
@@ -79,6 +80,10 @@ class Reply(Struct, frozen=True):
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), str(self.status or ""), " / ".join(self.lines))))
+
+
+def _printable(line: str) -> str:
+    return line if line.isascii() and line.isprintable() else _UNPRINTABLE.sub("?", line)
 
 
 def goes_on(octets: bytes, start: int) -> bool:

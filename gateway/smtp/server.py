@@ -35,7 +35,7 @@ from gateway.smtp.limits import Limits
 from gateway.smtp.referral import is_referral
 from gateway.smtp.refusals import NOT_AVAILABLE, TOO_BIG
 from gateway.smtp.reply import Reply
-from gateway.smtp.state import Cause, State, StateMachine
+from gateway.smtp.state import TRANSITIONS, Cause, State
 from gateway.smtp.transaction import Transaction
 from gateway.smtp.verbs import NOT_IMPLEMENTED, VERBS
 
@@ -70,6 +70,7 @@ class ServerConnection:
         self.hostname = hostname
         self.extensions = extensions
         self.limits = limits
+        self.state = State.START
         self.hello = ""
         self.extended = False
         self.tls = False
@@ -77,7 +78,6 @@ class ServerConnection:
         self.authenticated_by = ""
         self.reply_codes: tuple[str, ...] = ()
         self.transaction = Transaction()
-        self._machine = StateMachine()
         self._octets = b""
         self._position = 0
         self._payload: Payload | None = None
@@ -89,11 +89,6 @@ class ServerConnection:
         self._junk = 0
         self._enhanced = "ENHANCEDSTATUSCODES" in extensions
         self._longest_line = max(limits.command_octets, *extensions.line_octets.values())
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._machine.state
 
     @property
     def proven_login(self) -> str:
@@ -128,17 +123,19 @@ class ServerConnection:
 
     def next_event(self) -> Event | Waiting:
         """The next event, or what the session waits for."""
-        while not self._events:
+        events = self._events
+        while not events:
             if self._question is not None:
                 return Waiting.FOR_ANSWER
             if self.state is State.CLOSED or not self._advance():
                 return Waiting.FOR_OCTETS
-        return self._events.popleft()
+        return events.popleft()
 
     def data_to_send(self) -> bytes:
         """The replies since the last call."""
-        octets = b"".join(self._output)
-        self._output.clear()
+        output = self._output
+        octets = b"".join(output)
+        output.clear()
         return octets
 
     def answer(self, *replies: Reply) -> None:
@@ -212,7 +209,7 @@ class ServerConnection:
 
     def step(self, cause: Cause) -> None:
         """Move the session's state."""
-        self._machine.step(cause)
+        self.state = TRANSITIONS[self.state][cause]
 
     def tell(self, event: Event) -> None:
         """Give the owner an event."""
@@ -296,30 +293,31 @@ class ServerConnection:
 
     def _advance(self) -> bool:
         # One step through the received octets; False when there are too few for one.
-        if not self.has_more_octets:
+        octets = self._octets
+        if self._position == len(octets):
             # A client that has nothing to say shall not keep a buffer.
             self._octets, self._position = b"", 0
             return False
         if self._payload is None:
-            return self._read_line()
-        position = self._payload.read(self._octets, self._position)
+            return self._read_line(octets)
+        position = self._payload.read(octets, self._position)
         # The payload may have ended the session, which empties the buffer.
         if self.state is not State.CLOSED:
             self._position = position
         return True
 
-    def _read_line(self) -> bool:
+    def _read_line(self, octets: bytes) -> bool:
         start = self._position
-        end = self._octets.find(b"\n", start)
-        length = (end + 1 if end >= 0 else len(self._octets)) - start
+        end = octets.find(b"\n", start)
+        length = (end + 1 if end >= 0 else len(octets)) - start
         if length > self._longest_line + _LINE_DISCARD_OCTETS:
             self.close(_TOO_LONG)
             return True
         if end < 0:
             return False
         self._position = end + 1
-        line = self._octets[start:end]
-        if not line.endswith(b"\r") or line.find(b"\r", 0, -1) >= 0:
+        line = octets[start:end]
+        if not line or line.find(b"\r") < len(line) - 1:
             # RFC 5321 §2.3.8, E7: what follows could be another client's commands smuggled in; do not read on.
             self.close(_BARE_IN_COMMAND)
         elif self._line_reader is not None:
@@ -331,7 +329,8 @@ class ServerConnection:
 
     def _dispatch(self, line: bytes) -> None:
         verb, argument = grammar.command(line)
-        if len(line) + 2 > max(self.limits.command_octets, self.extensions.line_octets.get(verb, 0)):
+        length = len(line) + 2
+        if length > self.limits.command_octets and length > self.extensions.line_octets.get(verb, 0):
             self.respond(_TOO_LONG)
             return
         if b"\0" in line:

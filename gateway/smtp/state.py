@@ -11,7 +11,7 @@ is not in the table is a defect of this engine, never of the peer: whether a com
 
 from enum import Enum, auto
 
-__all__ = ["TRANSITIONS", "Cause", "State", "StateMachine"]
+__all__ = ["TRANSITIONS", "Cause", "State"]
 
 
 class _Member(Enum):
@@ -109,16 +109,3 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
     State.AUTHENTICATING: {Cause.AUTH_ENDED: State.READY, Cause.CLOSED: State.CLOSED},
     State.CLOSED: {},
 }
-
-
-class StateMachine:
-    """One session's state."""
-
-    __slots__ = ("state",)
-
-    def __init__(self) -> None:
-        self.state = State.START
-
-    def step(self, cause: Cause) -> None:
-        """Go where `cause` leads from here."""
-        self.state = TRANSITIONS[self.state][cause]

@@ -84,8 +84,7 @@ class _ContainerChunk(Chunk):
             transaction.extensions.add(Metadata.keyword)
             transaction.container_types.append(type_)
             connection.tell(ContainerReceived(type_, data))
-        # A18: the draft's own example says 2.1.0, the subject of addresses.
-        return self.succeed(Reply.of(250, "2.0.0", f"{self.size} octets of metadata"))
+        return self.succeed("of metadata")
 
     def _check(self, type_: int, data: bytes) -> Reply | None:
         if self.size < _TYPE_OCTETS:
