@@ -16,7 +16,7 @@ from tests.end_to_end.gateway import Gateway
 from tests.end_to_end.mails import CONTAINERS, LARGE_MAIL, MAIL, RECEIVED
 from tests.end_to_end.wire import Wire, deliver
 
-DEADLINE_SECONDS = 2.0
+DEADLINE_SECONDS = 5.0
 
 
 def read_structured(record):

@@ -75,7 +75,7 @@ def test_many_mails_are_one_file(start_gateway, s3_server, bucket):
 
 @pytest.mark.parametrize("layout", ["message", "batch"])
 def test_a_store_that_hangs_gives_no_250_until_it_goes_on(start_gateway, s3_server, bucket, layout):
-    lines = (f'layout = "{layout}"', "deadline_seconds = 2.0", "batch_max_age_seconds = 0.1")
+    lines = (f'layout = "{layout}"', "deadline_seconds = 5.0", "batch_max_age_seconds = 0.1")
     gateway = start_gateway(tables.s3(s3_server, bucket.name, *lines) + tables.route("objects"))
     address = gateway.addresses["smtp"]
     s3_server.pause()
