@@ -151,17 +151,19 @@ def test_a_replay_that_was_killed_goes_on_without_repeating_what_was_acknowledge
     mails = [plain_mail() for _ in range(400)]
     fill_archive(tmp_path / "old", mails)
     arguments = ("replay", "--config", "mailsluice.toml", "--archive", "old", "--to", "consumer", "--journal", "j")
-    with counting(tmp_path) as consumer:
-        with subprocess.Popen(
+    with (
+        counting(tmp_path) as consumer,
+        subprocess.Popen(
             [MAILSLUICE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            try:
-                for _ in range(200):
-                    assert consumer.answered.acquire(timeout=60)
-                process.send_signal(signal.SIGKILL)
-            finally:
-                process.kill()
-                process.communicate(timeout=60)
+        ) as process,
+    ):
+        try:
+            for _ in range(200):
+                assert consumer.answered.acquire(timeout=60)
+            process.send_signal(signal.SIGKILL)
+        finally:
+            process.kill()
+            process.communicate(timeout=60)
     # It has ended, and with it what was under way to it when the other one was killed.
     before = ids_of(consumer.received)
     description = f"from the archive {tmp_path / 'old'} to consumer"
