@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 SITE = Path(__file__).parents[1] / "site"
-_SECONDS = 30
+# Of a machine that has much else to do.
+_SECONDS = 120
 _ADDRESS = re.compile(r"(?:SMTP|LMTP) on (?P<address>\S+) \((?P<name>.+)\)\n")
 _MAIN = "from gateway.cli import main; main()"
 
@@ -112,6 +113,13 @@ class GatewayProcess:
             if text in line:
                 return lines
         raise AssertionError(f"the gateway ended without a line that has {text!r}:\n{''.join(self.output)}")
+
+    def read_until_all(self, *texts: str) -> None:
+        """Read lines until each of the texts has come, in any order: of two processes either may be first."""
+        awaited = set(texts)
+        while awaited:
+            line = self.read_until("")[-1]
+            awaited -= {text for text in awaited if text in line}
 
     def narrow_output(self) -> None:
         """Have what it says go through one page of memory: longer writes go in pieces, and wait in between."""

@@ -16,6 +16,7 @@ from gateway.app.places import Places
 from gateway.config import read
 from tests.app.gateway_process import GatewayProcess, run
 from tests.app.test_workers import CONFIGURATION, processes, records, reload, send_to_both, stop, wait_until, write
+from tests.servers.ports import free_port
 
 QUICK = CONFIGURATION.replace("drain_seconds = 10", "drain_seconds = 1")
 SAMPLE = QUICK.replace('"directory"\npath = "mail"', '"sample"')
@@ -188,8 +189,7 @@ def test_what_all_refuse_who_are_there_changes_not_even_who_dies_meanwhile(tmp_p
         os.kill(processes(gateway)[0], signal.SIGKILL)
         gateway.read_until("a worker has ended")
         (tmp_path / "shut").unlink()
-        gateway.read_until("was not reloaded")
-        gateway.read_until("a worker is back")
+        gateway.read_until_all("was not reloaded", "a worker is back")
         send_to_both(gateway)
         stop(gateway)
     assert {line["worker"] for line in records(gateway, "mail")} == {0, 1}
@@ -268,8 +268,7 @@ def test_a_worker_with_a_defect_comes_back_although_nobody_reads_why(tmp_path):
 
 
 def test_of_two_gateways_that_start_at_once_one_is_told_that_the_address_is_in_use():
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        bind = f"127.0.0.1:{other.getsockname()[1]}"
+    bind = f"127.0.0.1:{free_port()}"
     config = read(QUICK.replace("127.0.0.1:0", bind).replace("unix:lmtp.sock", "127.0.0.1:0"), source="test.toml")
     nobody = Places({})
     first = Places.reserve(config, beside=nobody)

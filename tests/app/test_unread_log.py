@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.app.gateway_process import environment
+from tests.servers.ports import free_port
 
 _SECONDS = 30
 _MAILS = 60
@@ -22,8 +23,7 @@ _LOCAL_PART = "x" * 60
 @contextmanager
 def gateway(folder, *, stderr, command=(), workers=1):
     """A gateway's process, and the port at which it takes mail: ready, as far as can be told without its log."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "mailsluice.toml").write_text(
         f'[gateway]\nworkers = {workers}\n[[listener]]\nname = "mx"\nprotocol = "smtp"\nbind = "127.0.0.1:{port}"\n'
         '[[connector]]\nname = "archive"\ntype = "directory"\npath = "mail"\n'

@@ -67,7 +67,7 @@ class Rig:
             database.close()
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110  # another thread commits
                 await asyncio.sleep(0.005)
 
