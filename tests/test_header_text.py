@@ -92,8 +92,8 @@ def test_the_colon_follows_a_name_and_obsolete_white_space():
 def test_hostile_text_takes_linear_time(piece):
     """A megabyte of anything is judged and split in well under a second; quadratic work would take minutes."""
     data = b"X:" + piece * (1_000_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     check_trace_fields(data)
     for field in split_fields(data):
         colon_of(field)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

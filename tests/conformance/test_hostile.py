@@ -12,7 +12,7 @@ from gateway.conformance import Outcome, Patience, Unreachable
 from tests.conformance.targets import findings, target
 from tests.servers.ports import free_port
 
-_HASTY = Patience(reply_seconds=0.2, seconds=0.5)
+_HASTY = Patience(reply_seconds=2, seconds=3)
 _SAID = st.binary(max_size=40) | st.sampled_from(
     [
         b"220 a\r\n",
@@ -86,9 +86,9 @@ async def test_a_server_that_is_not_there_is_told_in_one_clause():
 @pytest.mark.parametrize(
     ("talk", "why"),
     [
-        (saying(b""), "does not begin a session: no reply within 0.2 seconds"),
+        (saying(b""), "does not begin a session: no reply within 2 seconds"),
         (closing, "does not begin a session: the server closed the connection"),
-        (dripping, "does not begin a session: no reply within 0.2 seconds"),
+        (dripping, "does not begin a session: no reply within 2 seconds"),
         (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "not an SMTP reply: SSH-2.0"),
         (saying(b"554 go away\r\n"), r"does not begin a session: 554 go away\\r\\n"),
         (saying(b"220 a\r\n554 go away\r\n"), r"does not begin a session: 554 go away\\r\\n"),
@@ -122,7 +122,7 @@ async def test_a_server_that_falls_silent_is_left_when_the_time_is_over():
         found = list((await findings(target(port, patience=_HASTY))).values())
     assert time.monotonic() - began < _BOUND_SECONDS
     assert Outcome.PASSED not in {finding.outcome for finding in found if finding.exchange}
-    assert "0.5 seconds were not enough for all checks" in {finding.reason for finding in found}
+    assert "3 seconds were not enough for all checks" in {finding.reason for finding in found}
 
 
 async def test_replies_without_end_are_not_read():

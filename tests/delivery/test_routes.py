@@ -99,7 +99,7 @@ def test_a_route_has_a_destination():
 def test_ten_thousand_routes_and_a_hostile_domain_cost_next_to_nothing():
     found = routes(*(f"*@*.{number}.example, b{number}@example.org" for number in range(10_000)))
     address = parse_path(b"b@" + b"a." * 126 + b"a", utf8=True)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(100):
         assert found.match(address) is None
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

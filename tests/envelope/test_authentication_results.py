@@ -85,6 +85,6 @@ def test_containers_of_other_types_are_opaque():
 
 def test_a_hostile_container_takes_linear_time():
     data = (b"Authentication-Results: " + b"(" * 2000 + b"\r\n") * 500
-    start = time.perf_counter()
+    start = time.process_time()
     assert kept(data) == ()
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -120,7 +120,7 @@ def test_cutting_the_spans_of_a_name_leaves_all_other_fields(head):
 def test_hostile_sections_take_bounded_time(piece):
     """The worst took 5 ms when this was written; quadratic work would break even a bound for slow machines."""
     head = (b"X:" + piece * MAXIMUM_OCTETS)[: MAXIMUM_OCTETS + 1]
-    start = time.perf_counter()
+    start = time.process_time()
     read_headers(head)
     field_spans(head, b"return-path")
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

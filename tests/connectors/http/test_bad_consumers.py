@@ -14,7 +14,7 @@ from gateway.envelope import Content
 from gateway.testing.samples import plain_mail
 from tests.connectors.http.consumers import answering, connector, listening, make_connector, read_request
 
-HANGING = {"timeout_seconds": 0.2}
+HANGING = {"timeout_seconds": 1}
 
 
 async def refused(url: str, mail: Mail, **settings) -> TransientFailure:
@@ -33,7 +33,7 @@ async def test_a_consumer_that_never_answers_is_given_up_in_time(plain):
     async with listening(hang) as url:
         failure = await refused(url, plain, **HANGING)
     assert str(failure.status) == "4.4.2"
-    assert failure.cause == "no complete answer within 0.2 seconds"
+    assert failure.cause == "no complete answer within 1 seconds"
 
 
 async def test_a_consumer_that_never_accepts_is_given_up_in_time(plain):
@@ -325,7 +325,7 @@ async def test_closing_does_not_wait_for_a_consumer_that_hangs(plain):
     async with listening(hang_when_entered) as url, connector(url) as consumer:
         emit = asyncio.create_task(consumer.emit(plain))
         await entered.wait()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await consumer.close()
         with pytest.raises(TransientFailure):
             await emit
@@ -363,7 +363,7 @@ async def test_a_slow_consumer_does_not_hold_up_another(plain):
         connector(quick) as second,
     ):
         waiting = asyncio.create_task(first.emit(plain))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             await second.emit(plain)
         assert not waiting.done()
         waiting.cancel()

@@ -52,7 +52,7 @@ async def failure_of(consumer, mail) -> TransientFailure:
     ids=["swallowed", "reset", "closed", "reset within", "closed within", "late"],
 )
 async def test_a_mail_whose_answer_got_lost_may_be_stored_and_comes_again_under_its_id(recorder, plain, fault):
-    async with behind_a_proxy(recorder, timeout_seconds=1) as (consumer, proxy):
+    async with behind_a_proxy(recorder, timeout_seconds=3) as (consumer, proxy):
         proxy.downstream = (fault,)
         assert (await failure_of(consumer, plain)).possibly_stored
         first = recorder.received.pop(plain.envelope.id)
@@ -76,7 +76,7 @@ async def test_a_mail_that_did_not_leave_whole_is_not_stored(recorder, plain, fa
 
 
 async def test_a_mail_that_left_whole_and_never_arrived_may_be_stored_for_all_we_know(recorder, plain):
-    async with behind_a_proxy(recorder, timeout_seconds=0.5) as (consumer, proxy):
+    async with behind_a_proxy(recorder, timeout_seconds=2) as (consumer, proxy):
         proxy.upstream = (Timeout(after=10),)
         assert (await failure_of(consumer, plain)).possibly_stored
         assert recorder.received == {}
@@ -111,7 +111,7 @@ async def test_an_answer_that_comes_too_late_is_not_that_to_the_next_mail():
         writer.write(head + body)
         await writer.drain()
 
-    async with listening(answer_with_the_id) as url, connector(url, timeout_seconds=0.3, max_connections=1) as consumer:
+    async with listening(answer_with_the_id) as url, connector(url, timeout_seconds=3, max_connections=1) as consumer:
         assert (await failure_of(consumer, late)).possibly_stored
         go_on.set()
         assert (await consumer.emit(next_one)).location["id"] == next_one.envelope.id
@@ -149,7 +149,7 @@ async def test_names_that_resolve_slowly_end_in_time_and_hold_up_nobody_else(pla
         return resolve(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
-    slow = make_connector("http://slow.example/", timeout_seconds=0.5)
+    slow = make_connector("http://slow.example/", timeout_seconds=4)
     await slow.open()
     async with listening(_take) as url, connector(url.replace("127.0.0.1", "localhost"), format="raw") as quick:
         waiting = [asyncio.create_task(failure_of(slow, plain_mail())) for _ in range(64)]

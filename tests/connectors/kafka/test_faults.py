@@ -22,9 +22,9 @@ from tests.servers.ports import free_port
 
 
 async def test_a_broker_that_hangs_is_a_transient_failure_within_the_deadline(kafka, make_topic, start):
-    connector = await start(make_topic(), deadline_seconds=3)
+    connector = await start(make_topic(), deadline_seconds=6)
     await connector.emit(plain_mail())
-    with paused(kafka), at_most(3):
+    with paused(kafka), at_most(6):
         failures = await outcomes(connector, [plain_mail() for _ in range(50)])
     assert {(type(failure), str(failure.status)) for failure in failures} == {(TransientFailure, "4.4.2")}
     assert {failure.text for failure in failures} == {"the destination did not answer in time, try again later"}
@@ -38,7 +38,7 @@ async def test_while_a_broker_hangs_close_returns_at_once_and_leaves_nothing(kaf
     with paused(kafka):
         waiting = [asyncio.create_task(outcome(connector, plain_mail())) for _ in range(50)]
         await until(lambda: len(session_of(connector)._sending) == 50)
-        with at_most(2):
+        with at_most(5):
             await connector.close()
         found = await asyncio.gather(*waiting)
     assert {type(failure) for failure in found} == {TransientFailure}
@@ -62,7 +62,7 @@ async def test_a_large_request_to_a_broker_that_hangs_does_not_hold_up_close(kaf
         mails = [with_content(b"x" * 700_000) for _ in range(20)]
         waiting = [asyncio.create_task(outcome(connector, mail)) for mail in mails]
         await until(lambda: len(session_of(connector)._sending) == 20)
-        with at_most(2):
+        with at_most(5):
             await connector.close()
         await asyncio.gather(*waiting)
 
@@ -79,13 +79,13 @@ async def test_contents_that_wait_for_a_broker_that_hangs_are_bounded_in_octets(
 
 async def test_emits_succeed_again_when_the_broker_goes_on(kafka, make_topic, start):
     topic = make_topic()
-    connector = await start(topic, deadline_seconds=2)
+    connector = await start(topic, deadline_seconds=5)
     mails = [plain_mail() for _ in range(20)]
     with paused(kafka):
         assert {type(found) for found in await outcomes(connector, mails)} == {TransientFailure}
         # The next emits are to meet a broker that lets nobody in.
         await until(lambda: session_of(connector).has_ended)
-        with at_most(2):
+        with at_most(5):
             assert {type(found) for found in await outcomes(connector, mails)} == {TransientFailure}
     for mail in mails:
         await emitted_at_last(connector, mail)
@@ -115,7 +115,7 @@ async def test_an_emit_cancelled_at_a_broker_that_hangs_is_not_sent_for_ever(kaf
         emit = asyncio.create_task(connector.emit(plain_mail()))
         await until(lambda: bool(session._sending))
         emit.cancel()
-        with at_most(3):
+        with at_most(8):
             await until(lambda: session.has_ended)
             await session.ended()
 
@@ -139,7 +139,7 @@ async def test_every_mail_with_a_receipt_is_there_after_the_broker_was_killed(ka
     assert len(sent) == 1000
     for id_, receipt in sent.items():
         assert stored[receipt.location["partition"], receipt.location["offset"]] == id_.encode()
-    with at_most(2):
+    with at_most(5):
         await connector.close()
 
 
@@ -153,7 +153,7 @@ async def test_a_broker_that_dies_is_named_long_before_the_deadline(kafka, make_
     try:
         with at_most(8):
             failure = await outcome(connector, mail)
-        with at_most(1):
+        with at_most(5):
             following = await outcome(connector, plain_mail())
     finally:
         await asyncio.to_thread(kafka.start)
@@ -167,9 +167,9 @@ async def test_a_broker_that_dies_is_named_long_before_the_deadline(kafka, make_
 
 async def test_a_broker_that_was_down_at_the_start_is_found_when_it_comes(kafka, make_topic, start):
     port = free_port()
-    with at_most(2):
+    with at_most(5):
         connector = await start(make_topic(), bootstrap_servers=[f"127.0.0.1:{port}"])
-    with at_most(1), pytest.raises(TransientFailure, match="ConnectionRefusedError") as caught:
+    with at_most(5), pytest.raises(TransientFailure, match="ConnectionRefusedError") as caught:
         await connector.emit(plain_mail())
     assert str(caught.value.status) == "4.4.1"
 

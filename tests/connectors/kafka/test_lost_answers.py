@@ -52,7 +52,7 @@ def ids(kafka):
 @pytest.mark.parametrize("lost", Lost)
 async def test_an_answer_that_is_lost_costs_no_mail_and_makes_no_duplicate(ids, relay, through, make_topic, lost):
     topic = make_topic()
-    connector = await through(topic, deadline_seconds=4)
+    connector = await through(topic, deadline_seconds=8)
     await connector.emit(plain_mail())
     relay.fates.append(lost)
     mails = [plain_mail() for _ in range(20)]
@@ -64,7 +64,7 @@ async def test_an_answer_that_is_lost_costs_no_mail_and_makes_no_duplicate(ids, 
 
 async def test_a_mail_without_any_answer_may_be_stored_and_comes_again_under_its_id(ids, relay, through, make_topic):
     topic = make_topic()
-    connector = await through(topic, deadline_seconds=1)
+    connector = await through(topic, deadline_seconds=3)
     mail = plain_mail()
     relay.every = Lost.CONNECTION_ENDS
     failure = await outcome(connector, mail)
@@ -95,7 +95,7 @@ async def test_an_error_that_stays_is_named_and_says_whether_the_mail_may_be_sto
 ):
     code, status, name, possibly_stored = told
     topic = make_topic()
-    connector = await through(topic, deadline_seconds=1)
+    connector = await through(topic, deadline_seconds=2)
     relay.every = code
     failure = await outcome(connector, plain_mail())
     assert isinstance(failure, TransientFailure)
@@ -108,7 +108,7 @@ async def test_a_refusal_does_not_unsay_that_an_earlier_attempt_may_have_stored_
     ids, relay, through, make_topic
 ):
     topic = make_topic()
-    connector = await through(topic, deadline_seconds=1)
+    connector = await through(topic, deadline_seconds=3)
     mail = plain_mail()
     relay.fates.append(Lost.CONNECTION_ENDS)
     relay.every = NOT_ENOUGH_REPLICAS
@@ -133,7 +133,7 @@ async def test_what_waits_behind_a_request_without_answer_is_told_that_it_is_not
     ids, relay, through, make_topic
 ):
     topic = make_topic()
-    connector = await through(topic, deadline_seconds=2)
+    connector = await through(topic, deadline_seconds=4)
     await connector.emit(plain_mail())
     relay.every = Lost.SILENCE
     produced = relay.produced
@@ -155,10 +155,11 @@ async def test_a_mail_that_is_given_up_between_two_attempts_leaves_the_others_al
     name = make_topic()
     for domain in ("first", "second"):
         kafka.create_topic(f"{name}.{domain}")
-    connector = await through(f"{name}.{{recipient_domain}}", deadline_seconds=1)
+    connector = await through(f"{name}.{{recipient_domain}}", deadline_seconds=5)
     relay.every = NOT_ENOUGH_REPLICAS
     first = asyncio.create_task(outcome(connector, to("first")))
-    await until(lambda: relay.produced > 3)
+    # So much later the second one ends, a pause of 0.1 seconds after each of the attempts.
+    await until(lambda: relay.produced > 20)
     second = asyncio.create_task(outcome(connector, to("second")))
     await first
     relay.every = None

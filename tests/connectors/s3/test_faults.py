@@ -6,7 +6,7 @@ from connectors.s3 import CONNECTOR
 from gateway.connector import PermanentFailure, TransientFailure
 
 LAYOUTS = pytest.mark.parametrize("layout", ["message", "batch"])
-QUICK = {"deadline_seconds": 1, "batch_max_age_seconds": 0.01}
+QUICK = {"deadline_seconds": 4, "batch_max_age_seconds": 0.01}
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ async def test_an_upload_to_a_store_that_hangs_is_left_in_time_and_aborted_later
 async def test_what_a_dead_store_keeps_of_an_upload_is_swept_up_later(start_s3_server, open_connector, mail, shelf_on):
     server = start_s3_server()
     shelf = shelf_on(server)
-    connector = await open_connector(shelf.settings(**PARTS, deadline_seconds=2, prefix="mail/"))
+    connector = await open_connector(shelf.settings(**PARTS, deadline_seconds=12, prefix="mail/"))
 
     def kill(position):
         if position == 11 * MIB:

@@ -113,7 +113,7 @@ async def test_without_its_envelope_no_mail_is_stored(open_behind, shelf, make_m
 
 
 async def test_an_answer_that_is_swallowed_is_waited_for_and_no_longer(open_behind, make_mail, during, assert_stored):
-    connector = await open_behind(deadline_seconds=2)
+    connector = await open_behind(deadline_seconds=6)
     mail = make_mail()
     heal = during(connector, "PutObject", Timeout(), suffix=".json")
     assert (await failure_of(connector, mail)).possibly_stored
@@ -185,7 +185,7 @@ async def test_a_batch_whose_answer_got_lost_may_hold_each_of_its_mails(open_beh
 async def test_an_upload_that_stalls_at_a_part_goes_on_over_another_connection(
     open_behind, make_mail, octets, proxy, assert_stored
 ):
-    connector = await open_behind(**PARTS, deadline_seconds=6)
+    connector = await open_behind(**PARTS, deadline_seconds=12)
     mail = make_mail(octets)
     # The third part of three, and its first connection only: the counting begins anew on the next.
     proxy.upstream = (Timeout(after=10 * MIB + MIB // 2),)
@@ -198,7 +198,7 @@ async def test_an_upload_that_stalls_at_a_part_goes_on_over_another_connection(
 async def test_an_upload_that_stalls_for_good_is_no_mail_and_is_gone_when_the_mail_has_come_again(  # noqa: PLR0917  # fixtures
     open_behind, shelf, make_mail, octets, proxy, interfere, assert_stored
 ):
-    connector = await open_behind(**PARTS, deadline_seconds=2)
+    connector = await open_behind(**PARTS, deadline_seconds=8)
     mail = make_mail(octets)
 
     def stall(request):

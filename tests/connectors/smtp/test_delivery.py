@@ -90,7 +90,7 @@ async def test_at_the_deadline_what_the_server_has_said_counts():
     answers = ["250 2.0.0 stored", "550 5.7.1 no", ""]
     async with (
         Scripted(lmtp=True, end=answers) as server,
-        connected(server.address, protocol="lmtp", deadline_seconds=0.5) as connector,
+        connected(server.address, protocol="lmtp", deadline_seconds=3) as connector,
     ):
         receipt = await asyncio.wait_for(connector.emit(mail_to(*(f"{name}@example.org" for name in "abcd"))), SECONDS)
     assert refused(receipt) == [(1, "5.7.1"), (2, "4.4.2"), (3, "4.4.2")]
@@ -145,7 +145,7 @@ async def test_those_who_were_not_too_many_have_it_whatever_becomes_of_the_other
     """Be it that the server falls silent, or that it goes away, before it says a word of them."""
     async with (
         Scripted(MAIL=["250 ok", "250 ok", second], RCPT=["250 ok", "250 ok", "452 4.5.3 full", ""]) as server,
-        connected(server.address, deadline_seconds=0.5) as connector,
+        connected(server.address, deadline_seconds=3) as connector,
     ):
         await connector.emit(mail_to("z@example.org"))
         receipt = await asyncio.wait_for(connector.emit(mail_to("a@example.org", "b@example.org")), SECONDS)
@@ -186,11 +186,11 @@ async def test_a_mail_that_has_gone_too_far_goes_no_further():
 async def test_a_silent_server_is_left_in_time_and_what_it_may_have_is_known(silent, possibly_stored):
     async with (
         Scripted(**{silent: [""]}) as server,
-        connected(server.address, deadline_seconds=3) as connector,
+        connected(server.address, deadline_seconds=6) as connector,
     ):
         # Whoever bounds the connector as well must not be first: only the connector knows how far it came.
         with pytest.raises(TransientFailure) as raised:
-            await asyncio.wait_for(connector.emit(plain_mail()), 3)
+            await asyncio.wait_for(connector.emit(plain_mail()), 6)
     assert (str(raised.value.status), raised.value.possibly_stored) == ("4.4.2", possibly_stored)
 
 

@@ -57,10 +57,10 @@ async def test_whoever_gives_up_leaves_no_connection_and_no_place_taken():
 
 
 async def test_a_connector_that_is_closed_while_a_mail_is_on_its_way_lets_it_end():
-    async with Scripted(end=[""]) as server, connected(server.address, deadline_seconds=1) as connector:
+    async with Scripted(end=[""]) as server, connected(server.address, deadline_seconds=3) as connector:
         emit = asyncio.create_task(connector.emit(plain_mail()))
         await asyncio.wait_for(server.taking.wait(), SECONDS)
-        await asyncio.wait_for(connector.close(), 5)
+        await asyncio.wait_for(connector.close(), SECONDS)
         with pytest.raises(TransientFailure) as raised:
             await emit
         assert raised.value.possibly_stored

@@ -154,11 +154,11 @@ async def test_preference_comes_before_metadata():
 
 
 async def test_an_equal_that_is_silent_does_not_hold_a_mail_up(monkeypatch):
-    monkeypatch.setattr("connectors.smtp.attempt._ASKING_SECONDS", 0.2)
+    monkeypatch.setattr("connectors.smtp.attempt._ASKING_SECONDS", 1)
     async with Scripted(greeting=[""]) as silent, Scripted(offers=METADATA) as conforming:
         known = Known(a=[(5, silent.address), (5, conforming.address)])
         async with connected(exchangers=known) as connector:
-            await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 10)
+            await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 20)
         assert len(conforming.mails) == 1
 
 
@@ -184,9 +184,9 @@ async def test_a_lookup_that_takes_too_long_ends_with_the_attempt():
         async def hosts(self, domain, *, own_name):
             await asyncio.Event().wait()
 
-    async with connected(exchangers=Slow(), deadline_seconds=3) as connector:
+    async with connected(exchangers=Slow(), deadline_seconds=6) as connector:
         with pytest.raises(TransientFailure) as raised:
-            await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 3)
+            await asyncio.wait_for(connector.emit(mail_to("x@a.example")), 6)
     assert (str(raised.value.status), raised.value.possibly_stored) == ("4.4.2", False)
 
 
