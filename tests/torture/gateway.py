@@ -15,6 +15,7 @@ from tests.torture.sinks import Sink
 __all__ = ["SpoolView", "children", "configuration", "open_leftovers"]
 
 _DRAIN_SECONDS = 120.0
+_CLOSED_WITHIN_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOG_LINES_SHOWN = 20
 _UNDER_WAY = "state NOT IN ('dead', 'quarantined')"
@@ -108,6 +109,14 @@ def children(pid: int) -> list[int]:
 
 def open_leftovers(gateway: Gateway) -> list[str]:
     """Files of content that an idle gateway still has open, in sentences."""
+    # A file is closed after its mail is settled, or answered.
+    deadline = time.monotonic() + _CLOSED_WITHIN_SECONDS
+    while (found := _open_leftovers(gateway)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _open_leftovers(gateway: Gateway) -> list[str]:
     found = []
     pids = (gateway.pid, *children(gateway.pid))
     for descriptor in chain.from_iterable(Path(f"/proc/{pid}/fd").iterdir() for pid in pids):

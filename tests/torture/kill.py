@@ -38,8 +38,6 @@ _CONNECTIONS = 4
 _LONGEST_LOAD_SECONDS = 0.3
 _KILLED_AT_START = 0.1
 _LONGEST_START_SECONDS = 0.6
-_CLOSED_WITHIN_SECONDS = 5.0
-_POLL_SECONDS = 0.02
 
 # By name: which sinks a mail goes to, and when it is acknowledged.
 TRIALS: Mapping[str, Route] = {
@@ -183,7 +181,7 @@ class Trial:
         self._gateway.start()
         self._is_launched = True
         self._spool.wait_until_drained(self._gateway)
-        leftovers = self._open_leftovers()
+        leftovers = open_leftovers(self._gateway)
         if (status := self._gateway.stop()) != 0:
             leftovers.append(f"the gateway ended with status {status}")
         self._note_errors()
@@ -214,10 +212,3 @@ class Trial:
         errors = [line for line in said if '"level": "error"' in line or line.startswith("Traceback")]
         expected = _SAID_OF_ONE if self._one_first else ()
         self._errors += [line for line in errors if not any(f'"event": "{event}"' in line for event in expected)]
-
-    def _open_leftovers(self) -> list[str]:
-        # A file is closed after its mail is settled.
-        deadline = time.monotonic() + _CLOSED_WITHIN_SECONDS
-        while (found := open_leftovers(self._gateway)) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        return found
