@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import Exim
@@ -28,7 +28,7 @@ from tests.servers.s3 import S3Server
 from tests.servers.smtp_sink import SmtpSink
 
 # A machine under load has slow moments; what must be fast has a test that says so.
-settings.register_profile("mailsluice", deadline=None)
+settings.register_profile("mailsluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mailsluice")
 
 

@@ -196,7 +196,9 @@ def test_through_a_bucket(layout, mail, prefix):
 _FOLDERS = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(mail=accepted())
 def test_through_a_directory(tmp_path, mail):
     async def there_and_back():
