@@ -23,6 +23,7 @@ from gateway.delivery.shares import share, taken, together
 from gateway.delivery.window import Window
 from gateway.spool import DeadLetter, Entry, NewMessage, Notification, Settlement, Spool, State, octets_in_memory
 from gateway.threads import in_thread
+from gateway.turns import turn
 
 __all__ = ["DeliveryQueue"]
 
@@ -200,6 +201,7 @@ class DeliveryQueue:
     async def _attempt(self, entry: Entry) -> None:
         octets = octets_in_memory(entry.mail, len(entry.recipients))
         try:
+            await turn()
             settlement = await self._settlement(entry)
         except asyncio.CancelledError:
             # The end of the process. Whether the destination has the mail, nobody knows.

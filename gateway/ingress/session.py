@@ -46,6 +46,7 @@ from gateway.smtp import (
     Waiting,
 )
 from gateway.smtp.refusals import NOT_AVAILABLE
+from gateway.turns import turn
 
 __all__ = ["Session"]
 
@@ -342,6 +343,7 @@ class Session(asyncio.Protocol):
         transaction, self._transaction = self._open_transaction, None
         started = time.monotonic()
         try:
+            await turn()
             replies = await hand_over(
                 transaction,
                 self._settings.dialect,
@@ -357,6 +359,7 @@ class Session(asyncio.Protocol):
         if self._task is not None and self._task.cancelling():
             # On its way to the disk it could not be stopped any more. The client has been told 421, and comes again.
             return
+        await turn()
         self._connection.answer(*replies)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:

@@ -1,0 +1,59 @@
+"""Turns of the event loop, shared out among tasks that could all go on at once.
+
+A packet from each of many clients, a commit or a broker's answer lets hundreds of tasks go on in one turn of the loop,
+each for a tenth of a millisecond, and everybody else waits for all of them. Tasks that await `turn` before such a piece
+of work do it a few at a time, first come first served; between them the loop hears what else there is.
+"""
+
+import asyncio
+from collections import deque
+from weakref import WeakKeyDictionary
+
+__all__ = ["turn"]
+
+_AT_ONCE = 32
+
+
+class _Turns:
+    """Those of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._left = _AT_ONCE
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take(self) -> asyncio.Future[None] | None:
+        """None for a turn right now, or what to wait for."""
+        if self._left == _AT_ONCE:
+            self._loop.call_soon(self._begin)
+        if self._left:
+            self._left -= 1
+            return None
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        return future
+
+    def _begin(self) -> None:
+        """Another turn of the loop. As long as somebody has waited or gone on in the last one, there is a next."""
+        self._left = _AT_ONCE
+        while self._waiting and self._left:
+            future = self._waiting.popleft()
+            # Or whoever waited was cancelled.
+            if not future.done():
+                future.set_result(None)
+                self._left -= 1
+        if self._left < _AT_ONCE:
+            self._loop.call_soon(self._begin)
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+
+async def turn() -> None:
+    """Go on now, or in a later turn of the loop where many want to."""
+    loop = asyncio.get_running_loop()
+    turns = _of_loops.get(loop)
+    if turns is None:
+        turns = _of_loops[loop] = _Turns(loop)
+    if (wait := turns.take()) is not None:
+        await wait
