@@ -33,6 +33,9 @@ greatest. Ratios are of medians, and of contenders in one table only.
 - *engine* accepts mails and counts them, *spool* has them synced on disk before each 250 and counts them afterwards;
   both are the gateway as it is started in production, with a connector that keeps nothing. Postfix and Exim discard
   what they have queued; Haraka has a plugin that says OK. `smtp-sink` receives and forgets: the limit.
+- *canned replies* reads no command and answers every packet, on the event loop of ours: what a server in Python can
+  reach at most. What *engine* takes of the processor beyond it is for the protocol engine (its share is below), and for
+  envelope, routes, delivery and log.
 - Exact configurations: `tests/bench/contenders`.
 """
 
@@ -107,8 +110,13 @@ def _figures(measured: Measured) -> list[tuple[str, str]]:
     for command, what in PATHS.items():
         if (number := single.get(f"instructions {command}")) is not None:
             rows.append((f"Instructions of the engine for {what}", f"{number:,.0f}"))
+        if (seconds := single.get(f"engine {command} seconds")) is not None:
+            rows.append((f"CPU of the engine, without a socket, for {what}", f"{seconds * 1e6:.0f} µs"))
     if (store := single.get("store puts per second")) is not None:
         rows.append(("Objects of 1 KB that the S3 store takes by itself", f"{store:,.0f}/s"))
+    if (records := single.get("records per second")) is not None:
+        cpu = f"{single['record cpu seconds'] * 1e6:.0f} µs of CPU each"
+        rows.append(("Records that aiokafka sends by itself, `acks=all`, 200 at once", f"{records:,.0f}/s, {cpu}"))
     rows += _per_put(measured)
     return rows
 

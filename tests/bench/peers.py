@@ -13,7 +13,7 @@ from tests.servers.ports import free_port
 from tests.servers.postfix import Postfix
 from tests.servers.processes import find_program, run_tool
 
-__all__ = ["aiosmtpd_kafka", "exim", "haraka", "postfix", "smtp_sink"]
+__all__ = ["aiosmtpd_kafka", "canned", "exim", "haraka", "postfix", "smtp_sink"]
 
 
 def smtp_sink(_servers: Servers) -> Contender:
@@ -22,6 +22,13 @@ def smtp_sink(_servers: Servers) -> Contender:
     user = () if os.geteuid() else ("-u", "nobody")
     command = [find_program("smtp-sink"), *user, "-m", "2500", f"127.0.0.1:{port}", "4096"]
     return Contender(Program("smtp-sink", command, port), smtp=port, version=_postfix_version())
+
+
+def canned(_servers: Servers) -> Contender:
+    """A few lines on the event loop that ours runs on, which read nothing and answer everything."""
+    port = free_port()
+    command = [sys.executable, CONTENDERS / "canned.py", str(port)]
+    return Contender(Program("canned replies", command, port), smtp=port, version=f"uvloop {version('uvloop')}")
 
 
 def aiosmtpd_kafka(servers: Servers) -> Contender:

@@ -18,6 +18,7 @@ __all__ = ["CONTENDERS", "LEFT_OUT", "QUICK", "SHEETS", "Sheet"]
 
 CONTENDERS: Mapping[str, Callable[[Servers], Contender]] = {
     "smtp-sink": peers.smtp_sink,
+    "canned replies": peers.canned,
     "aiosmtpd + aiokafka": peers.aiosmtpd_kafka,
     "Haraka": peers.haraka,
     "Postfix": peers.postfix,
@@ -75,7 +76,8 @@ SHEETS: tuple[Sheet, ...] = (
     _sheet(
         "peers",
         "Beside its peers, 20 sessions, many mails in each connection",
-        "smtp-sink | Haraka | Postfix | Exim | aiosmtpd + aiokafka | engine | spool | Kafka",
+        "smtp-sink | canned replies | Haraka | Postfix | Exim | aiosmtpd + aiokafka | engine | spool | "
+        "spool, 2 workers | Kafka",
         *(smtp_source(size, 20) for size in (KB, 20 * KB, MB, 10 * MB)),
         without=_SMALL,
     ),
@@ -88,7 +90,8 @@ SHEETS: tuple[Sheet, ...] = (
     _sheet(
         "crowd",
         "Beside its peers, 200 sessions",
-        "smtp-sink | Haraka | Postfix | aiosmtpd + aiokafka | engine | spool | Kafka | Kafka, 3 brokers",
+        "smtp-sink | canned replies | Haraka | Postfix | aiosmtpd + aiokafka | engine | spool | spool, 2 workers | "
+        "Kafka | Kafka, 2 workers | Kafka, 3 brokers",
         smtp_source(KB, 200),
     ),
     _sheet(

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
-from tests.bench import idle, instructions, memory, restart, slow_disk, store
+from tests.bench import hot_path, idle, instructions, memory, producer, restart, slow_disk, store
 from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["FIGURES", "SPOOLED", "measure"]
@@ -14,6 +14,7 @@ SPOOLED = (0, 10_000, 100_000, 1_000_000)
 
 _LARGE = 5_000_000_000
 _OBJECTS = 3_000
+_RECORDS = 20_000
 
 
 def measure(name: str, missing: MutableMapping[str, str], say: Callable[[str], None]) -> dict[str, float]:
@@ -48,7 +49,7 @@ def _restart() -> Mapping[str, float]:
     found: dict[str, float] = {}
     for messages in SPOOLED:
         with tempfile.TemporaryDirectory(prefix="mailsluice-bench-") as folder:
-            start = restart.measure(messages, Path(folder))
+            start = restart.measure(messages, Path(folder), until_checked=False)
         found[f"restart {messages} first 250 seconds"] = start.accepting_seconds
         found[f"restart {messages} spool bytes"] = start.spool_bytes
     return found
@@ -70,6 +71,15 @@ def _slow_disk() -> Mapping[str, float]:
         return {"slow disk noop p99 seconds": slow_disk.measure(Path(folder), rounds=2).p99}
 
 
+def _producer() -> Mapping[str, float]:
+    rate, cpu_seconds = producer.record_rate(_RECORDS)
+    return {"records per second": rate, "record cpu seconds": cpu_seconds}
+
+
+def _engine() -> Mapping[str, float]:
+    return {f"engine {command} seconds": hot_path.cpu_seconds(command) for command in instructions.PATHS}
+
+
 FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "idle": _idle,
     "large": _large,
@@ -77,4 +87,6 @@ FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "instructions": _instructions,
     "slow-disk": _slow_disk,
     "store": _store,
+    "producer": _producer,
+    "engine": _engine,
 }

@@ -1,0 +1,58 @@
+"""How many records a second aiokafka takes by itself, each acknowledged by all replicas: the limit for mails to Kafka.
+
+`python -m tests.bench.producer BROKERS TOPIC RECORDS` sends them, and prints seconds and processor time.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from tests.bench.servers import TOPIC, Servers
+
+__all__ = ["record_rate"]
+
+# What a mail of 1 KB is with its envelope, and as many at once as there are sessions.
+_OCTETS = 2_560
+_AT_ONCE = 200
+_SECONDS = 120.0
+
+
+def record_rate(records: int) -> tuple[float, float]:
+    """Records a second, and seconds of the processor for each. Raises Unavailable, StartFailed."""
+    with ExitStack() as running:
+        bootstrap = Servers(running).kafka(1).bootstrap
+        command = [sys.executable, "-m", "tests.bench.producer", bootstrap, TOPIC, str(records)]
+        done = subprocess.run(
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+        seconds, cpu_seconds = json.loads(done.stdout)
+        return records / seconds, cpu_seconds / records
+
+
+async def _send(bootstrap: str, topic: str, records: int) -> tuple[float, float]:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all")
+    await producer.start()
+    try:
+        left = iter(range(records))
+        value = bytes(_OCTETS)
+
+        async def session() -> None:
+            for _ in left:
+                await producer.send_and_wait(topic, value)
+
+        await producer.send_and_wait(topic, value)
+        began, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(session() for _ in range(_AT_ONCE)))
+        return time.perf_counter() - began, time.process_time() - cpu
+    finally:
+        await producer.stop()
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_send(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
