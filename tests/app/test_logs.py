@@ -92,6 +92,15 @@ def test_strangers_cannot_forge_a_line(log):
     assert json.loads(written)["recipients"] == [HOSTILE]
 
 
+@pytest.mark.parametrize("value", ["\udc80", "\x9b", 10**30, {"\udc80": 1}, b"\xff", object, None])
+def test_a_line_is_written_whatever_is_in_it(log, value):
+    structlog.get_logger().info("mail", value=value, size=3)
+    written = log.text()
+    assert written.count("\n") == 1
+    assert written.removesuffix("\n").isascii()
+    assert json.loads(written)["size"] == 3
+
+
 def test_strangers_cannot_move_a_terminals_cursor(terminal):
     structlog.get_logger().info("mail", mail_from=HOSTILE, recipients=[HOSTILE])
     logging.getLogger("library").warning("said %s", HOSTILE)
