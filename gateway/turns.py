@@ -24,17 +24,18 @@ class _Turns:
 
     def take(self) -> asyncio.Future[None] | None:
         """None for a turn right now, or what to wait for."""
-        if self._left == _AT_ONCE:
-            self._loop.call_soon(self._begin)
         if self._left:
+            # How many went on is counted over turns of the loop: to hear of each of them would be an event for each.
             self._left -= 1
             return None
+        if not self._waiting:
+            self._loop.call_soon(self._let_go_on)
         future = self._loop.create_future()
         self._waiting.append(future)
         return future
 
-    def _begin(self) -> None:
-        """Another turn of the loop. As long as somebody has waited or gone on in the last one, there is a next."""
+    def _let_go_on(self) -> None:
+        """In another turn of the loop than those before."""
         self._left = _AT_ONCE
         while self._waiting and self._left:
             future = self._waiting.popleft()
@@ -42,8 +43,8 @@ class _Turns:
             if not future.done():
                 future.set_result(None)
                 self._left -= 1
-        if self._left < _AT_ONCE:
-            self._loop.call_soon(self._begin)
+        if self._waiting:
+            self._loop.call_soon(self._let_go_on)
 
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
