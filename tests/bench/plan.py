@@ -95,6 +95,12 @@ SHEETS: tuple[Sheet, ...] = (
         smtp_source(KB, 200),
     ),
     _sheet(
+        "spool",
+        "Into the spool, beside Postfix, 80 sessions",
+        "smtp-sink | Postfix | spool | spool, 2 workers",
+        smtp_source(KB, 80),
+    ),
+    _sheet(
         "commands",
         "DATA and BDAT",
         "engine | spool",

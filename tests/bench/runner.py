@@ -21,8 +21,10 @@ __all__ = ["Turns"]
 _WARM_UPS = 2
 _FEWEST = 20
 _MOST = 200_000
-# For each session of small mails: fewer would be a measure of connecting.
-_IN_A_SESSION = 5
+# For each session of small mails: fewer would be a measure of connecting. Of many sessions the turns would be too long.
+_IN_A_SESSION = 20
+_FEWEST_IN_A_SESSION = 5
+_ENOUGH = 4_000
 _SMALL = 64 * KB
 _WARM_UP_OCTETS = 64 * MB
 _WARM_UP_MAILS = 400
@@ -119,5 +121,6 @@ def _count(run: Run, seconds: float, load: Load) -> int:
 
 
 def _fewest(load: Load) -> int:
-    is_small = load.size <= _SMALL and not load.one_each
-    return max(_FEWEST, load.sessions * (_IN_A_SESSION if is_small else 1))
+    if load.size > _SMALL or load.one_each:
+        return max(_FEWEST, load.sessions)
+    return max(_FEWEST, load.sessions * _FEWEST_IN_A_SESSION, min(_ENOUGH, load.sessions * _IN_A_SESSION))
