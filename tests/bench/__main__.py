@@ -46,6 +46,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each cell is measured; 5 by default")
     parser.add_argument("--seconds", type=float, help=f"how long a turn lasts, about; {_SECONDS:g} by default")
     parser.add_argument("--output", type=Path, help="where the page goes: docs, or .cache/bench if it is not all")
+    parser.add_argument("--add", action="store_true", help="keep what is kept, and measure --only anew or besides")
     parser.add_argument("--render", action="store_true", help="measure nothing, make the page from what is kept")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -65,9 +66,10 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
     sheets = [each for each in (QUICK if options.quick else SHEETS) if not options.only or each.name in options.only]
     figures = [name for name in (() if options.quick else FIGURES) if not options.only or name in options.only]
     turns = Turns(rounds=options.rounds, seconds=options.seconds, say=_say)
+    command = f"python -m tests.bench {' '.join(sys.argv[1:])}".strip()
     measured = Measured(
         date=machine.today(),
-        command=f"python -m tests.bench {' '.join(sys.argv[1:])}".strip(),
+        command=command,
         rounds=options.rounds,
         seconds=options.seconds,
         commit=machine.commit(),
@@ -77,6 +79,18 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
         missing=turns.missing,
         left_out=LEFT_OUT,
     )
+    if options.add:
+        before = kept(results)
+        turns.versions.update(before.versions)
+        turns.missing.update(before.missing)
+        measured = replace(
+            before,
+            command=f"{before.command}` and `{command}",
+            versions=turns.versions,
+            missing=turns.missing,
+            titles={**before.titles, **measured.titles},
+            cells=tuple(cell for cell in before.cells if cell.sheet not in options.only),
+        )
     keep(measured, results)
     for sheet in sheets:
         measured = replace(measured, cells=(*measured.cells, *turns.measure(sheet)))

@@ -38,6 +38,10 @@ greatest. Ratios are of medians, and of contenders in one table only.
   envelope, routes, delivery and log.
 - Exact configurations: `tests/bench/contenders`.
 """
+_SHARES = """\
+Of the processor, for one mail of 1 KB by DATA, with 20 sessions: what the gateway's event loop does, as py-spy sees it,
+and its other threads. No part is a hot spot; a goal that is missed by a factor is missed by all of them together.
+"""
 
 
 def write(measured: Measured, path: Path, *, drawn: Collection[str]) -> None:
@@ -56,6 +60,7 @@ def _sections(measured: Measured, drawn: Collection[str]) -> list[str]:
         "## The goals",
         tables.table(("Goal", "wanted", "measured", ""), [_goal(each) for each in goals(measured)]),
         *_sheets(measured, drawn),
+        *_shares(measured),
         "## Memory, starts, instructions",
         tables.table(("Figure", "measured"), _figures(measured)),
         "## How it was measured",
@@ -86,6 +91,25 @@ def _sheets(measured: Measured, drawn: Collection[str]) -> list[str]:
             found.append(f"![{title}](performance/{name}.svg)")
         found += tables.sheet(measured, name)
     return found
+
+
+def _shares(measured: Measured) -> list[str]:
+    # By contender, then part: `share engine: protocol engine`.
+    found: dict[str, dict[str, float]] = {}
+    for name, seconds in measured.single.items():
+        if name.startswith("share "):
+            contender, _, part = name.removeprefix("share ").partition(": ")
+            found.setdefault(contender, {})[part] = seconds
+    if not found:
+        return []
+    parts = dict.fromkeys(part for each in found.values() for part in each)
+    rows = [(part, *(_microseconds(each.get(part)) for each in found.values())) for part in parts]
+    rows.append(("together", *(_microseconds(sum(each.values())) for each in found.values())))
+    return ["## Where the time goes", _SHARES, tables.table(("part", *found), rows)]
+
+
+def _microseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e6:.0f} µs"
 
 
 def _figures(measured: Measured) -> list[tuple[str, str]]:

@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
-from tests.bench import hot_path, idle, instructions, memory, producer, restart, slow_disk, store
+from tests.bench import hot_path, idle, instructions, memory, producer, restart, shares, slow_disk, store
+from tests.bench.load import Failed
 from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["FIGURES", "SPOOLED", "measure"]
@@ -22,7 +23,7 @@ def measure(name: str, missing: MutableMapping[str, str], say: Callable[[str], N
     say(f"{name} …")
     try:
         return dict(FIGURES[name]())
-    except (Unavailable, StartFailed, RuntimeError, AssertionError, OSError) as reason:
+    except (Unavailable, StartFailed, Failed, TimeoutError, RuntimeError, AssertionError, OSError) as reason:
         say(f"{name}: {reason}")
         missing[name] = str(reason).splitlines()[0]
         return {}
@@ -80,6 +81,14 @@ def _engine() -> Mapping[str, float]:
     return {f"engine {command} seconds": hot_path.cpu_seconds(command) for command in instructions.PATHS}
 
 
+def _shares() -> Mapping[str, float]:
+    return {
+        f"share {contender}: {part}": seconds
+        for contender in shares.PROFILED
+        for part, seconds in shares.measure(contender).items()
+    }
+
+
 FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "idle": _idle,
     "large": _large,
@@ -89,4 +98,5 @@ FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "store": _store,
     "producer": _producer,
     "engine": _engine,
+    "shares": _shares,
 }

@@ -110,3 +110,12 @@ def test_every_sheet_names_contenders_that_there_are():
     for sheet in SHEETS:
         assert set(sheet.contenders) <= set(CONTENDERS)
         assert len(set(sheet.cells())) == len(sheet.cells())
+
+
+def test_the_parts_of_a_mails_time_are_shown_with_their_sum(tmp_path):
+    single = {"share engine: log lines": 0.000_020, "share engine: envelope": 0.000_030, "share spool: spool": 0.000_1}
+    page.write(measured(single=single), tmp_path / "page.md", drawn=())
+    text = (tmp_path / "page.md").read_text()
+    assert "| part | engine | spool |" in text
+    assert "| log lines | 20 µs | - |" in text
+    assert "| together | 50 µs | 100 µs |" in text
