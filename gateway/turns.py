@@ -17,24 +17,23 @@ _AT_ONCE = 32
 class _Turns:
     """Those of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._left = _AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def take(self) -> asyncio.Future[None] | None:
+    def take(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None] | None:
         """None for a turn right now, or what to wait for."""
         if self._left:
-            # How many went on is counted over turns of the loop: to hear of each of them would be an event for each.
+            # Counted on until somebody has to wait: a call in each turn of the loop would make it poll twice as often.
             self._left -= 1
             return None
         if not self._waiting:
-            self._loop.call_soon(self._let_go_on)
-        future = self._loop.create_future()
+            loop.call_soon(self._let_go_on, loop)
+        future = loop.create_future()
         self._waiting.append(future)
         return future
 
-    def _let_go_on(self) -> None:
+    def _let_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """In another turn of the loop than those before."""
         self._left = _AT_ONCE
         while self._waiting and self._left:
@@ -44,7 +43,7 @@ class _Turns:
                 future.set_result(None)
                 self._left -= 1
         if self._waiting:
-            self._loop.call_soon(self._let_go_on)
+            loop.call_soon(self._let_go_on, loop)
 
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
@@ -55,6 +54,6 @@ async def turn() -> None:
     loop = asyncio.get_running_loop()
     turns = _of_loops.get(loop)
     if turns is None:
-        turns = _of_loops[loop] = _Turns(loop)
-    if (wait := turns.take()) is not None:
+        turns = _of_loops[loop] = _Turns()
+    if (wait := turns.take(loop)) is not None:
         await wait

@@ -20,6 +20,7 @@ from gateway.envelope.flatten import flatten, preserve
 from gateway.retries import FOR_EVER, RetrySchedule
 from gateway.status import DESTINATION_UNRESPONSIVE, LOCAL_ERROR
 from gateway.threads import in_thread
+from gateway.turns import turn
 
 __all__ = ["Destination"]
 
@@ -76,7 +77,10 @@ class Destination:
         self._under_way += 1
         self._idle.clear()
         try:
-            return await self._deliver(mail)
+            receipt = await self._deliver(mail)
+            # One answer of a broker or a store may be about hundreds of mails.
+            await turn()
+            return receipt
         finally:
             self._under_way -= 1
             if not self._under_way:

@@ -200,12 +200,16 @@ class DeliveryQueue:
 
     async def _attempt(self, entry: Entry) -> None:
         octets = octets_in_memory(entry.mail, len(entry.recipients))
+        begun = False
         try:
+            # A commit lets hundreds begin.
             await turn()
+            begun = True
             settlement = await self._settlement(entry)
         except asyncio.CancelledError:
-            # The end of the process. Whether the destination has the mail, nobody knows.
-            settlement = _settlement(entry, State.WAITING, due=now(), possible_duplicate=True, cause="interrupted")
+            # The end of the process. Whether the destination has a mail that it was given, nobody knows.
+            possible = begun or entry.possible_duplicate
+            settlement = _settlement(entry, State.WAITING, due=now(), possible_duplicate=possible, cause="interrupted")
         except Exception as error:  # noqa: BLE001  # the top of an attempt: a defect here costs neither mail nor queue
             records.broken(entry, error)
             settlement = _settlement(

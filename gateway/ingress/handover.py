@@ -10,6 +10,7 @@ from gateway.ingress.acknowledge import acknowledge, refuse, storage_failure
 from gateway.ingress.reply_metadata import ReplyMetadata
 from gateway.ingress.transaction import Transaction
 from gateway.smtp import Dialect, Reply
+from gateway.turns import turn
 
 __all__ = ["hand_over"]
 
@@ -33,6 +34,8 @@ async def hand_over(
     outcomes: tuple[RecipientOutcome, ...] = ()
     hints: Mapping[str, int] = {}
     try:
+        # The content of many mails may have come in one turn of the loop.
+        await turn()
         mail = await transaction.complete(extensions)
         outcomes = await submit(mail, transaction.routes)
         replies = acknowledge(dialect, transaction.id, outcomes)

@@ -46,7 +46,6 @@ from gateway.smtp import (
     Waiting,
 )
 from gateway.smtp.refusals import NOT_AVAILABLE
-from gateway.turns import turn
 
 __all__ = ["Session"]
 
@@ -343,7 +342,6 @@ class Session(asyncio.Protocol):
         transaction, self._transaction = self._open_transaction, None
         started = time.monotonic()
         try:
-            await turn()
             replies = await hand_over(
                 transaction,
                 self._settings.dialect,
@@ -356,10 +354,9 @@ class Session(asyncio.Protocol):
             raise
         finally:
             self._open_room.release()
-        if self._task is not None and self._task.cancelling():
-            # On its way to the disk it could not be stopped any more. The client has been told 421, and comes again.
+        if self._connection.state is State.CLOSED:
+            # It could not be stopped any more, or not in time. The client has been told 421, and comes again.
             return
-        await turn()
         self._connection.answer(*replies)
 
     async def _authenticate(self, credentials: CredentialsReceived) -> None:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 _GROUP = 512
+_TOLD_AT_ONCE = 32
 # How long what nobody waits for lies, so that it goes with a commit that is made anyway.
 _PATIENCE_SECONDS = 0.01
 _REOPEN_SECONDS = 1.0
@@ -166,7 +167,7 @@ class Writer:
                     wanted.append(self._patient.popleft())
             if wanted:
                 done = self._commit(wanted)
-                self._loop.call_soon_threadsafe(_tell, done)
+                self._loop.call_soon_threadsafe(_tell, self._loop, done)
         if self._connection is not None:
             with suppress(apsw.Error):
                 # What could not be copied out of the log, the next start does.
@@ -354,11 +355,14 @@ async def _outlast(future: asyncio.Future[Any]) -> None:
         task.cancel()
 
 
-def _tell(done: list[_Done]) -> None:
-    for wanted, result, error in done:
+def _tell(loop: asyncio.AbstractEventLoop, done: list[_Done]) -> None:
+    # Whoever is told goes on in the next turn of the loop; others want to be heard before all have.
+    if later := done[_TOLD_AT_ONCE:]:
+        loop.call_soon(_tell, loop, later)
+    for wanted, result, error in done[:_TOLD_AT_ONCE]:
         if wanted.future.cancelled():
             # Whoever was cancelled has not been told so yet, and asks for what became of it.
-            wanted.future = asyncio.get_running_loop().create_future()
+            wanted.future = loop.create_future()
         if error is None:
             wanted.future.set_result(result)
         else:

@@ -188,6 +188,14 @@ async def test_what_a_stop_interrupts_comes_again_as_a_possible_duplicate(rig):
     assert rig.connectors["one"].mails.keys() == {mail.envelope.id}
 
 
+async def test_what_has_not_begun_at_a_stop_is_no_possible_duplicate(rig, monkeypatch):
+    monkeypatch.setattr("gateway.delivery.queue.turn", asyncio.Event().wait)
+    async with rig.running(seconds=0.0) as engine:
+        await engine.accept(fresh(), {"one": (0,)})
+    assert rig.rows() == [("one", "waiting", 1, 0)]
+    assert not rig.connectors["one"].mails
+
+
 async def test_mails_of_one_key_come_in_order_also_when_the_first_fails(rig):
     rig.connectors["one"] = ordered = Ordered("one")
     ordered.failure = DOWN

@@ -1,10 +1,12 @@
 """What a shutdown that has run out of patience leaves behind: nothing, whatever the sessions were doing."""
 
 import asyncio
+import gc
 import ssl
 import threading
 
 import pytest
+import structlog
 import trustme
 
 from gateway.delivery import Destination, Route, Routes
@@ -14,6 +16,7 @@ from gateway.ingress.connections import Connections
 from gateway.ingress.session import Session
 from gateway.smtp import SMTP, Limits, Policy, extension_table
 from gateway.testing import MemoryConnector
+from gateway.turns import turn
 
 _WITHIN_SECONDS = 5.0
 
@@ -127,6 +130,51 @@ async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_pa
         await connections.drain(seconds=0)
     assert wire.written.endswith(b"421 4.3.2 shutting down, try again later\r\n")
     assert connector.mails == {}
+
+
+async def test_a_mail_that_waits_for_its_turn_is_cut_off_and_leaves_nothing_open(tmp_path):
+    connector = MemoryConnector()
+    connections, session = session_of(tmp_path, connector)
+    wire = _Wire()
+    session.connection_made(wire)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n")
+    # Enough to be moved to a file.
+    session.data_received(b"x" * 998 * 300)
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        while session._task is not None:  # noqa: ASYNC110  # a thread stores it
+            await asyncio.sleep(0)
+    others = [asyncio.ensure_future(turn()) for _ in range(1000)]
+    await asyncio.sleep(0)
+    with structlog.testing.capture_logs() as lines:
+        session.data_received(b"\r\n.\r\n")
+        await asyncio.sleep(0)
+        async with asyncio.timeout(_WITHIN_SECONDS):
+            await connections.drain(seconds=0)
+    assert wire.written.endswith(b"421 4.3.2 shutting down, try again later\r\n")
+    assert [(line["event"], line["replies"]) for line in lines] == [("mail", ["421 4.3.2"])]
+    assert connector.mails == {}
+    # A file that nobody has closed would be a warning, and so a failure.
+    gc.collect()
+    await asyncio.gather(*others)
+
+
+async def test_an_answer_that_comes_with_the_end_is_nobodys(tmp_path):
+    """The client has been told 421 in the turn of the loop in which its mail was delivered."""
+    connector = MemoryConnector()
+    connector.hold()
+    connections, session = session_of(tmp_path, connector)
+    wire = _Wire()
+    session.connection_made(wire)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
+    await connector.entered.acquire()
+    with structlog.testing.capture_logs() as lines:
+        connector.release()
+        session.abort()
+        async with asyncio.timeout(_WITHIN_SECONDS):
+            await connections.drain(seconds=60)
+    assert wire.written.endswith(b"421 4.3.2 shutting down, try again later\r\n")
+    assert len(connector.mails) == 1
+    assert [line["event"] for line in lines] == ["mail"]
 
 
 async def test_an_authenticator_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
