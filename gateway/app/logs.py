@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -25,7 +26,9 @@ _REPEATED_AFTER_SECONDS = 60.0
 _REMEMBERED = 256
 # `json` writes everything, and in ASCII; the other does most lines in a fifth of the time.
 _ENCODER = json.JSONEncoder(default=repr)
-_QUICK_ENCODER = msgspec.json.Encoder(enc_hook=repr)
+_QUICK_ENCODER = msgspec.json.Encoder()
+# What both write in the same way.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -133,11 +136,22 @@ def _escape_controls(_logger: Any, _method: str, event: MutableMapping[str, Any]
     }
 
 
+def _is_plain(value: object) -> bool:
+    """Whether nothing in it has a form of its own to be written in."""
+    kind = type(value)
+    if kind is dict:
+        values = cast("dict[object, object]", value)
+        return all(type(key) is str for key in values) and all(map(_is_plain, values.values()))
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, cast("list[object]", value)))
+    return kind in _PLAIN
+
+
 def _json(event: MutableMapping[str, Any], **_options: Any) -> str:
-    try:
-        line = _QUICK_ENCODER.encode(event)
-    except (ValueError, TypeError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
-        line = b""
+    line = b""
+    if _is_plain(event):
+        with suppress(ValueError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
+            line = _QUICK_ENCODER.encode(event)
     if line and line.isascii() and b"\x7f" not in line:
         return msgspec.json.format(line, indent=0).decode("ascii")
     # ASCII, with everything else escaped; only DEL is left, which JSON would let through.

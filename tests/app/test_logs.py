@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
@@ -92,13 +93,45 @@ def test_strangers_cannot_forge_a_line(log):
     assert json.loads(written)["recipients"] == [HOSTILE]
 
 
-@pytest.mark.parametrize("value", ["\udc80", "\x9b", 10**30, {"\udc80": 1}, b"\xff", object, None])
-def test_a_line_is_written_whatever_is_in_it(log, value):
+class Text(str):
+    __slots__ = ()
+
+    def __repr__(self):
+        return "a text"
+
+
+class Secret(msgspec.Struct):
+    password: str = "secret"
+
+    def __repr__(self):
+        return "a secret"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "\udc80",
+        "\x9b",
+        10**30,
+        {"\udc80": 1},
+        b"\xff",
+        {1, 2},
+        object,
+        None,
+        Text("x"),
+        Secret(),
+        [Secret()],
+        {"a": Secret()},
+    ],
+)
+def test_a_line_is_written_whatever_is_in_it_and_of_what_is_no_plain_value_the_repr(log, value):
     structlog.get_logger().info("mail", value=value, size=3)
     written = log.text()
     assert written.count("\n") == 1
     assert written.removesuffix("\n").isascii()
-    assert json.loads(written)["size"] == 3
+    line = json.loads(written)
+    assert line["size"] == 3
+    assert line["value"] == json.loads(json.dumps(value, default=repr))
 
 
 def test_strangers_cannot_move_a_terminals_cursor(terminal):
