@@ -31,7 +31,9 @@ class DotReader:
         found = octets.find(_END, start) if start else -1
         stop = found + 5 if found >= 0 else len(octets)
         taken = self._held + octets[start:stop]
-        end = taken.find(_END)
+        # Large content has few dots as a rule, and one octet is found ten times as fast as several.
+        has_dots = b"." in taken
+        end = taken.find(_END) if has_dots else -1
         if end >= 0:
             self.done = True
             stop -= len(taken) - (end + 5)
@@ -44,7 +46,7 @@ class DotReader:
         lines = content.count(b"\r\n")
         if content.count(b"\n") != lines or content.count(b"\r") != lines:
             self.bare = True
-        if b"\r\n." in content:
+        if has_dots and b"\r\n." in content:
             content = content.replace(b"\r\n.", b"\r\n")
         if self._at_start and content:
             self._at_start = False
