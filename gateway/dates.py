@@ -1,5 +1,6 @@
 """Points in time as envelopes (RFC 3339) and header fields (RFC 5322) write them, in UTC whatever the locale."""
 
+import math
 import time
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +24,7 @@ def seconds_of(text: str) -> float:
 
 def date_time(seconds: float) -> str:
     """Unix time as RFC 5322 §3.3 has it: `Sat, 21 Nov 2026 23:00:00 +0000`."""
-    return _field_date(int(seconds))
+    return _field_date(math.floor(seconds))
 
 
 # Of the many mails of one second only the first pays for the calendar.
