@@ -86,6 +86,7 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
         measured = replace(
             before,
             command=f"{before.command}` and `{command}",
+            commit=before.commit if before.commit == measured.commit else f"{before.commit}` and `{measured.commit}",
             versions=turns.versions,
             missing=turns.missing,
             titles={**before.titles, **measured.titles},

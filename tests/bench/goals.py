@@ -75,10 +75,10 @@ def _kafka(measured: Measured) -> Iterator[Goal]:
     load = smtp_source(KB, 200)
     for peer, wanted in (("aiosmtpd + aiokafka", 5.0), ("smtp-sink", 0.4), ("Haraka", 1.0)):
         reached = _ratio(measured, "crowd", ("Kafka", load), (peer, load))
-        notes = [_also("with two workers", _ratio(measured, "crowd", ("Kafka, 2 workers", load), (peer, load)))]
+        notes = [_also("two workers", _ratio(measured, "crowd", ("Kafka, 2 workers", load), (peer, load)))]
         alone, rate = measured.single.get("records per second"), measured.rate("crowd", peer, load)
         if alone and rate:
-            notes.append(_also("aiokafka without any mail", alone / rate))
+            notes.append(_also("aiokafka by itself", alone / rate))
         text = f"Kafka, `acks=all`, 200 sessions, 1 KB, to {_mark(peer)}"
         yield _least(text, wanted, reached, note="; ".join(filter(None, notes)))
 
@@ -87,12 +87,12 @@ def _spool(measured: Measured) -> Iterator[Goal]:
     for sheet, load, wanted in (("spool", smtp_source(KB, 80), 5.0), ("peers", smtp_source(MB, 20), 1.0)):
         # Postfix has processes for every core, too.
         reached = _to_postfix(measured, sheet, "spool, 2 workers", load)
-        notes = [_also("with one worker", _to_postfix(measured, sheet, "spool", load))]
+        notes = [_also("one worker", _to_postfix(measured, sheet, "spool", load))]
         if load.size == KB:
             for other, sessions in (("peers", 20), ("crowd", 200)):
                 ratio = _to_postfix(measured, other, "spool, 2 workers", smtp_source(KB, sessions))
-                notes.append(_also(f"with {sessions} sessions", ratio))
-        text = f"Spooled, synced before each 250, two workers on two cores, to Postfix, {load}"
+                notes.append(_also(f"two workers, {sessions} sessions", ratio))
+        text = f"Spooled, synced before each 250, by two workers, to Postfix, {load}"
         yield _least(text, wanted, reached, note="; ".join(filter(None, notes)))
     load = _bdat(KB, 200)
     for name in ("engine", "spool", "Kafka"):

@@ -25,7 +25,7 @@ def smtp_sink(_servers: Servers) -> Contender:
 
 
 def canned(_servers: Servers) -> Contender:
-    """A few lines on the event loop that ours runs on, which read nothing and answer everything."""
+    """A few lines on the event loop that ours runs on, which answer nearly everything without reading it."""
     port = free_port()
     command = [sys.executable, CONTENDERS / "canned.py", str(port)]
     return Contender(Program("canned replies", command, port), smtp=port, version=f"uvloop {version('uvloop')}")
