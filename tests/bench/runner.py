@@ -1,7 +1,7 @@
 """Measures in turns: in each round every contender of a sheet gets every load once, and the others have nothing to do.
 
-How many mails a turn has is found by two turns before the first round, which are also the warming up: as many as the
-contender takes in the seconds that a turn is to last, and some for each session in any case.
+How many mails a turn has is found by two turns before the first round: as many as the contender takes in the seconds
+that a turn is to last, and some for each session in any case.
 """
 
 import time
@@ -18,7 +18,7 @@ from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["Turns"]
 
-_WARM_UPS = 2
+_TRIALS = 2
 _FEWEST = 20
 _MOST = 200_000
 # For each session of small mails: fewer would be a measure of connecting. Of many sessions the turns would be too long.
@@ -69,7 +69,7 @@ class Turns:
         runs: dict[tuple[str, Load], list[Run]] = {cell: [] for cell in cells}
         failures: dict[tuple[str, Load], str] = {}
         mails: dict[tuple[str, Load], int] = {}
-        for number in range(1 - _WARM_UPS, self._rounds + 1):
+        for number in range(1 - _TRIALS, self._rounds + 1):
             for cell in cells:
                 if cell in failures:
                     continue
@@ -91,6 +91,9 @@ class Turns:
 
 
 def _turn(contender: Contender, load: Load, mails: int) -> Run:
+    # Meanwhile the others had their turns, and the system may have taken memory back from who did nothing.
+    send(load, contender.ports[load.dialect], _to_come_back(load))
+    contender.settle()
     meter = Meter(contender.pids)
     began = time.monotonic()
     sent = send(load, contender.ports[load.dialect], mails)
@@ -112,8 +115,12 @@ def _turn(contender: Contender, load: Load, mails: int) -> Run:
     )
 
 
+def _to_come_back(load: Load) -> int:
+    return max(load.sessions, min(_WARM_UP_MAILS, _WARM_UP_OCTETS // load.size))
+
+
 def _warm_up(load: Load) -> int:
-    return max(_fewest(load), min(_WARM_UP_MAILS, _WARM_UP_OCTETS // load.size))
+    return max(_fewest(load), _to_come_back(load))
 
 
 def _count(run: Run, seconds: float, load: Load) -> int:
