@@ -15,11 +15,11 @@ _MIB = 1024 * 1024
 _MEASURED = "Measured on {date}, {rounds}, at commit `{commit}`, by `{command}`. How: [below](#how-it-was-measured)."
 _HOW = """\
 All contenders ran on this machine in this run. Within a table they take turns: each round gives every contender every
-load once, for about {seconds:g} s, after some hundred mails that do not count, for the system may have taken memory back
-from who did nothing while the others had their turns. A turn begins when queues are empty and processes idle. Figures
-are medians of {rounds}, with the least and the greatest. Ratios are of medians, and of contenders in one table only, but
-for those to aiokafka by itself. What is no contender (memory, starts, aiokafka, the engine, the store) is measured by
-itself after the tables, once, or as said.
+load once, for about {seconds:g} s, after some hundred mails that do not count, for the system may have taken memory
+back from who did nothing while the others had their turns. A turn begins when queues are empty and processes idle.
+Figures are medians of {rounds}, with the least and the greatest. Ratios are of medians, and of contenders in one table
+only, but for those to aiokafka by itself. What is no contender (memory, starts, aiokafka, the engine, the store) is
+measured by itself after the tables, once, or as said.
 
 - Tables that have ratios to peers are made with Postfix's load generator, which says one command at a time, by DATA:
   `smtp-source -s SESSIONS -m MAILS -l OCTETS [-d] 127.0.0.1:PORT`, without `-d` where each mail has a connection.
