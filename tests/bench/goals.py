@@ -84,15 +84,19 @@ def _kafka(measured: Measured) -> Iterator[Goal]:
 
 
 def _spool(measured: Measured) -> Iterator[Goal]:
-    for sheet, load, wanted in (("spool", smtp_source(KB, 80), 5.0), ("peers", smtp_source(MB, 20), 1.0)):
+    for sheet, load, wanted in (
+        ("spool", smtp_source(KB, 80), 5.0),
+        ("spool", generated(KB, 80, "DATA"), 5.0),
+        ("peers", smtp_source(MB, 20), 1.0),
+    ):
         # Postfix has processes for every core, too.
         reached = _to_postfix(measured, sheet, "spool, 2 workers", load)
         notes = [_also("one worker", _to_postfix(measured, sheet, "spool", load))]
-        if load.size == KB:
+        if load == smtp_source(KB, 80):
             for other, sessions in (("peers", 20), ("crowd", 200)):
                 ratio = _to_postfix(measured, other, "spool, 2 workers", smtp_source(KB, sessions))
                 notes.append(_also(f"two workers, {sessions} sessions", ratio))
-        text = f"Spooled, synced before each 250, by two workers, to Postfix, {load}"
+        text = f"Spooled, synced before each 250, by two workers, to Postfix, {load.manner}"
         yield _least(text, wanted, reached, note="; ".join(filter(None, notes)))
     load = _bdat(KB, 200)
     for name in ("engine", "spool", "Kafka"):

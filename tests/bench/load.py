@@ -44,6 +44,11 @@ class Load:
     containers: int = 0
     one_each: bool = False
 
+    @property
+    def manner(self) -> str:
+        """How it is said to whoever takes loads from both tools."""
+        return f"{self}, pipelined" if self.tool == "generator" else str(self)
+
     def __str__(self) -> str:
         size = f"{self.size // MB} MB" if self.size >= MB else f"{self.size // KB} KB"
         words = [size, self.command if self.dialect == "SMTP" else f"{self.dialect} {self.command}"]

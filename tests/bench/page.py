@@ -21,8 +21,9 @@ Figures are medians of {rounds}, with the least and the greatest. Ratios are of 
 only, but for those to aiokafka by itself. What is no contender (memory, starts, aiokafka, the engine, the store) is
 measured by itself after the tables, once, or as said.
 
-- Tables that have ratios to peers are made with Postfix's load generator, which says one command at a time, by DATA:
-  `smtp-source -s SESSIONS -m MAILS -l OCTETS [-d] 127.0.0.1:PORT`, without `-d` where each mail has a connection.
+- Tables that have ratios to peers, and do not say "pipelined", are made with Postfix's load generator, which says one
+  command at a time, by DATA: `smtp-source -s SESSIONS -m MAILS -l OCTETS [-d] 127.0.0.1:PORT`, without `-d` where each
+  mail has a connection.
 - The others are made with our own, `python -m tests.bench.generator`: it sends octets that were put together
   beforehand, and pipelines. The column "generator" is what either used of the processor for a mail; it runs beside the
   contender, on the same cores.

@@ -99,6 +99,8 @@ SHEETS: tuple[Sheet, ...] = (
         "Into the spool, beside Postfix, 80 sessions",
         "smtp-sink | Postfix | spool | spool, 2 workers",
         smtp_source(KB, 80),
+        # Mail servers pipeline, as Postfix's own client does.
+        generated(KB, 80, "DATA"),
     ),
     _sheet(
         "commands",

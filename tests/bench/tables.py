@@ -47,7 +47,7 @@ def sheet(measured: Measured, name: str) -> list[str]:
     found = []
     for load in dict.fromkeys(cell.load for cell in cells):
         alike = [cell for cell in cells if cell.load == load]
-        found += [f"**{load}**", _compared(alike)]
+        found += [f"**{load.manner}**", _compared(alike)]
     return found
 
 
