@@ -47,7 +47,8 @@ class LogLines:
         self._closed = False
         self._idle = False
         # Reentrant: the garbage collector may run in here, and what it ends may have something to log.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         # A daemon, since nobody can wait for a write that blocks.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -55,7 +56,7 @@ class LogLines:
     def write(self, text: str) -> int:
         """Take text, whole lines as a rule, to be written soon and in order."""
         octets = text.encode(errors="backslashreplace")
-        with self._changed:
+        with self._lock:
             if self._closed or self._descriptor is None:
                 return len(text)
             if self._queued_octets + len(octets) > _MAXIMUM_OCTETS:

@@ -8,8 +8,7 @@ reader that has gone or does not read, is lost: no mail may fail for it, nor wai
 import json
 import logging
 import time
-from collections.abc import MutableMapping
-from contextlib import suppress
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -28,7 +27,7 @@ _REMEMBERED = 256
 _ENCODER = json.JSONEncoder(default=repr)
 _QUICK_ENCODER = msgspec.json.Encoder()
 # What both write in the same way.
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+_PLAIN = frozenset({int, float, bool, type(None)})
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -55,19 +54,12 @@ def log_with(lines: LogLines | SparseLines, *, worker: int | None = None) -> Non
         renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback
         )
-        presentation = [_escape_controls, renderer]
+        presentation = [_shorten, _escape_controls, renderer]
     else:
-        renderer = structlog.processors.JSONRenderer(serializer=_json)
-        presentation = [renderer]
-    preparation: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        _add_time,
-        structlog.processors.format_exc_info,
-        _shorten,
-        *([] if worker is None else [_of_worker(worker)]),
-    ]
+        presentation = [_json]
+    prepare = _preparation(worker)
     structlog.configure(
-        processors=[*preparation, *presentation],
+        processors=[prepare, *presentation],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         # What the supervisor's loggers have cached would stay in the workers that are forked later.
@@ -77,7 +69,7 @@ def log_with(lines: LogLines | SparseLines, *, worker: int | None = None) -> Non
     libraries.addFilter(_Repetitions())
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *preparation],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, prepare],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *presentation],
         )
     )
@@ -109,17 +101,19 @@ class _Repetitions(logging.Filter):
         return True
 
 
-def _of_worker(worker: int) -> structlog.typing.Processor:
-    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event["worker"] = worker
+def _preparation(worker: int | None) -> structlog.typing.Processor:
+    """What every line has, in one step: it is done for every mail."""
+
+    def prepare(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        structlog.processors.add_log_level(logger, method, event)
+        event["time"] = timestamp(time.time_ns())
+        if "exc_info" in event:
+            structlog.processors.format_exc_info(logger, method, event)
+        if worker is not None:
+            event["worker"] = worker
         return event
 
-    return add
-
-
-def _add_time(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["time"] = timestamp(time.time_ns())
-    return event
+    return prepare
 
 
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -136,23 +130,32 @@ def _escape_controls(_logger: Any, _method: str, event: MutableMapping[str, Any]
     }
 
 
-def _is_plain(value: object) -> bool:
-    """Whether nothing in it has a form of its own to be written in."""
-    kind = type(value)
-    if kind is dict:
-        values = cast("dict[object, object]", value)
-        return all(type(key) is str for key in values) and all(map(_is_plain, values.values()))
-    if kind is list or kind is tuple:
-        return all(map(_is_plain, cast("list[object]", value)))
-    return kind in _PLAIN
-
-
-def _json(event: MutableMapping[str, Any], **_options: Any) -> str:
+def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     line = b""
-    if _is_plain(event):
-        with suppress(ValueError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
+    if _are_plain(event.values()):
+        try:
             line = _QUICK_ENCODER.encode(event)
-    if line and line.isascii() and b"\x7f" not in line:
-        return msgspec.json.format(line, indent=0).decode("ascii")
+        except (ValueError, TypeError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
+            line = b""
     # ASCII, with everything else escaped; only DEL is left, which JSON would let through.
-    return _ENCODER.encode(event).replace("\x7f", "\\u007f")
+    if line.isascii() and line and b"\x7f" not in line:
+        return msgspec.json.format(line, indent=0).decode("ascii")
+    return _ENCODER.encode(_shorten(logger, method, event)).replace("\x7f", "\\u007f")
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether nothing in them is long, or has a form of its own to be written in."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if len(value) > _LONGEST_TEXT:
+                return False
+        elif kind is list:
+            if not _are_plain(value):
+                return False
+        elif kind is dict:
+            if not (_are_plain(value) and _are_plain(value.values())):
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True
