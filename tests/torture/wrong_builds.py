@@ -121,7 +121,7 @@ WRONG_BUILDS = (
     WrongBuild(
         name="LF . LF ends the content",
         path="gateway/smtp/content.py",
-        old="        end = taken.find(_END)\n        if end >= 0:\n",
+        old="        end = taken.find(_END) if has_dots else -1\n        if end >= 0:\n",
         new="        end = taken.find(_END)\n"
         '        bare = taken.find(b"\\n.\\n")\n'
         "        if bare >= 0 and (end < 0 or bare < end):\n"

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -144,10 +145,14 @@ async def test_a_mail_that_cannot_be_read_fails_alone(open_batches, shelf, make_
 
 
 async def test_a_partly_failed_batch_settles_its_parts(open_batches, shelf, make_mail, make_hooked, interfere):
+    left = threading.Event()
+
     def fail(position):
+        # The mail behind this one has left the batch before its turn comes.
+        left.wait(30)
         raise OSError("the file that holds the content ended early")
 
-    connector = await open_batches(batch_max_bytes=MIB, batch_max_mails=3)
+    connector = await open_batches(batch_max_bytes=MIB, batch_max_mails=3, batch_max_age_seconds=1)
     full, damaged = True, make_mail(b"x")
     unreadable = type(damaged)(damaged.envelope, make_hooked(b"x", fail))
     large, cancelled, *good = make_mail(b"x" * (MIB + 1)), make_mail(), make_mail(), make_mail()
@@ -163,6 +168,8 @@ async def test_a_partly_failed_batch_settles_its_parts(open_batches, shelf, make
     assert not refused.value.possibly_stored
     waiting = await emits(connector, [good[0], unreadable, cancelled])
     waiting[2].cancel()
+    await asyncio.wait([waiting[2]])
+    left.set()
     outcomes = await asyncio.gather(*waiting, *await emits(connector, [good[1]]), return_exceptions=True)
     assert isinstance(outcomes[1], TransientFailure)
     assert not outcomes[1].possibly_stored
