@@ -1,7 +1,7 @@
 """Measures in turns: in each round every contender of a sheet gets every load once, and the others have nothing to do.
 
-How many mails a turn has is found by two turns before the first round: as many as the contender takes in the seconds
-that a turn is to last, and some for each session in any case.
+How many mails a turn has is found by a turn before the first round: as many as the contender takes in the seconds that
+a turn is to last, and some for each session in any case.
 """
 
 import time
@@ -18,7 +18,7 @@ from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["Turns"]
 
-_TRIALS = 2
+_TRIALS = 1
 _FEWEST = 20
 _MOST = 200_000
 # For each session of small mails: fewer would be a measure of connecting. Of many sessions the turns would be too long.

@@ -91,12 +91,12 @@ def _shares() -> Mapping[str, float]:
 
 FIGURES: Mapping[str, Callable[[], Mapping[str, float]]] = {
     "idle": _idle,
+    "instructions": _instructions,
+    "engine": _engine,
+    "producer": _producer,
+    "shares": _shares,
+    "store": _store,
+    "slow-disk": _slow_disk,
     "large": _large,
     "restart": _restart,
-    "instructions": _instructions,
-    "slow-disk": _slow_disk,
-    "store": _store,
-    "producer": _producer,
-    "engine": _engine,
-    "shares": _shares,
 }
