@@ -130,4 +130,6 @@ def _count(run: Run, seconds: float, load: Load) -> int:
 def _fewest(load: Load) -> int:
     if load.size > _SMALL or load.one_each:
         return max(_FEWEST, load.sessions)
-    return max(_FEWEST, load.sessions * _FEWEST_IN_A_SESSION, min(_ENOUGH, load.sessions * _IN_A_SESSION))
+    # One command at a time, the connections of `smtp-source` count for more; and no store has a turn of it.
+    enough = min(_ENOUGH, load.sessions * _IN_A_SESSION) if load.tool == "smtp-source" else 0
+    return max(_FEWEST, load.sessions * _FEWEST_IN_A_SESSION, enough)
