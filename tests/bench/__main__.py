@@ -85,8 +85,8 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
         turns.missing.update(before.missing)
         measured = replace(
             before,
-            command=f"{before.command}` and `{command}",
-            commit=before.commit if before.commit == measured.commit else f"{before.commit}` and `{measured.commit}",
+            command=_with(before.command, command),
+            commit=_with(before.commit, measured.commit),
             versions=turns.versions,
             missing=turns.missing,
             titles={**before.titles, **measured.titles},
@@ -99,6 +99,11 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
     for name in figures:
         measured = replace(measured, single={**measured.single, **measure(name, turns.missing, _say)})
         keep(measured, results)
+
+
+def _with(those: str, another: str) -> str:
+    # The page has them between backticks.
+    return "` and `".join(dict.fromkeys((*those.split("` and `"), another)))
 
 
 def _say(line: str) -> None:

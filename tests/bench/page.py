@@ -91,6 +91,8 @@ def _goal(goal: Goal) -> tuple[str, ...]:
 def _sheets(measured: Measured, drawn: Collection[str]) -> list[str]:
     found = []
     for name, title in measured.titles.items():
+        if not any(cell.sheet == name for cell in measured.cells):
+            continue
         found.append(f"## {title}")
         if name in drawn:
             found.append(f"![{title}](performance/{name}.svg)")
