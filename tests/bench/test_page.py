@@ -1,5 +1,7 @@
 """What was measured comes back from its file, is judged against the goals, and is shown."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.bench import page
@@ -119,3 +121,10 @@ def test_the_parts_of_a_mails_time_are_shown_with_their_sum(tmp_path):
     assert "| part | engine | spool |" in text
     assert "| log lines | 20 µs | - |" in text
     assert "| together | 50 µs | 100 µs |" in text
+
+
+def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):
+    docs = Path(__file__).parents[2] / "docs"
+    drawn = {path.stem for path in (docs / "performance").glob("*.svg")}
+    page.write(kept(docs / "performance" / "results.json"), tmp_path / "page.md", drawn=drawn)
+    assert (tmp_path / "page.md").read_text() == (docs / "performance.md").read_text()
