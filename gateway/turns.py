@@ -9,16 +9,17 @@ import asyncio
 from collections import deque
 from weakref import WeakKeyDictionary
 
-__all__ = ["turn"]
+__all__ = ["AT_ONCE", "turn"]
 
-_AT_ONCE = 32
+# About as many as go on in a few milliseconds.
+AT_ONCE = 32
 
 
 class _Turns:
     """Those of one event loop."""
 
     def __init__(self) -> None:
-        self._left = _AT_ONCE
+        self._left = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def take(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None] | None:
@@ -35,7 +36,7 @@ class _Turns:
 
     def _let_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """In another turn of the loop than those before."""
-        self._left = _AT_ONCE
+        self._left = AT_ONCE
         while self._waiting and self._left:
             future = self._waiting.popleft()
             # Or whoever waited was cancelled.

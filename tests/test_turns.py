@@ -3,31 +3,24 @@
 import asyncio
 
 from gateway.turns import turn
+from tests.loop_turns import LoopTurns
 
 _TASKS = 100
 
 
 async def turns_of(tasks: int, *, awaiting: int = 1) -> list[tuple[int, int]]:
     """For each task that went on, in order, its number and the turn of the loop; each awaits so many turns."""
-    loop = asyncio.get_running_loop()
-    now = 0
     went_on: list[tuple[int, int]] = []
-
-    def count() -> None:
-        nonlocal now
-        now += 1
-        if len(went_on) < tasks * awaiting:
-            loop.call_soon(count)
 
     async def work(number: int) -> None:
         for _ in range(awaiting):
             await turn()
-            went_on.append((number, now))
+            went_on.append((number, loop.now))
 
-    loop.call_soon(count)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as running:
-        for number in range(tasks):
-            running.create_task(work(number))
+    with LoopTurns() as loop:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as running:
+            for number in range(tasks):
+                running.create_task(work(number))
     return went_on
 
 

@@ -24,6 +24,7 @@ import structlog
 
 from gateway.spool.database import abandon
 from gateway.spool.reserve import Reserve
+from gateway.turns import AT_ONCE
 
 __all__ = ["Joint", "Operation", "Writer"]
 
@@ -32,7 +33,6 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 _GROUP = 512
-_TOLD_AT_ONCE = 32
 # How long what nobody waits for lies, so that it goes with a commit that is made anyway.
 _PATIENCE_SECONDS = 0.01
 _REOPEN_SECONDS = 1.0
@@ -357,9 +357,9 @@ async def _outlast(future: asyncio.Future[Any]) -> None:
 
 def _tell(loop: asyncio.AbstractEventLoop, done: list[_Done]) -> None:
     # Whoever is told goes on in the next turn of the loop; others want to be heard before all have.
-    if later := done[_TOLD_AT_ONCE:]:
+    if later := done[AT_ONCE:]:
         loop.call_soon(_tell, loop, later)
-    for wanted, result, error in done[:_TOLD_AT_ONCE]:
+    for wanted, result, error in done[:AT_ONCE]:
         if wanted.future.cancelled():
             # Whoever was cancelled has not been told so yet, and asks for what became of it.
             wanted.future = loop.create_future()

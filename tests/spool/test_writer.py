@@ -7,35 +7,28 @@ import apsw
 
 from gateway.spool.reserve import Reserve
 from gateway.spool.writer import Writer
+from tests.loop_turns import LoopTurns
 
 _OPERATIONS = 200
 
 
 async def test_those_who_wait_for_one_commit_go_on_in_many_turns_of_the_loop(tmp_path):
-    loop = asyncio.get_running_loop()
     writer = Writer(lambda _: apsw.Connection(str(tmp_path / "spool.db")), Reserve(tmp_path / "reserve"))
     begin = threading.Event()
-    now = 0
     went_on: list[tuple[int, int]] = []
 
-    def count() -> None:
-        nonlocal now
-        now += 1
-        if len(went_on) < _OPERATIONS:
-            loop.call_soon(count)
-
     async def wait(number: int) -> None:
-        went_on.append((await writer.run(lambda _: number), now))
+        went_on.append((await writer.run(lambda _: number), loop.now))
 
-    # While this one runs, the others come together in the next group.
-    first = asyncio.ensure_future(writer.run(lambda _: begin.wait(30)))
-    async with asyncio.timeout(30), asyncio.TaskGroup() as others:
-        for number in range(_OPERATIONS):
-            others.create_task(wait(number))
-        await asyncio.sleep(0)
-        loop.call_soon(count)
-        begin.set()
-        await first
+    with LoopTurns() as loop:
+        # While this one runs, the others come together in the next group.
+        first = asyncio.ensure_future(writer.run(lambda _: begin.wait(30)))
+        async with asyncio.timeout(30), asyncio.TaskGroup() as others:
+            for number in range(_OPERATIONS):
+                others.create_task(wait(number))
+            await asyncio.sleep(0)
+            begin.set()
+            await first
     assert [number for number, _ in went_on] == list(range(_OPERATIONS))
     turns = [turn for _, turn in went_on]
     assert max(turns.count(each) for each in turns) <= 32
