@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import msgspec
@@ -131,15 +132,12 @@ def _escape_controls(_logger: Any, _method: str, event: MutableMapping[str, Any]
 
 
 def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    line = b""
     if _are_plain(event.values()):
-        try:
+        with suppress(ValueError, TypeError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
             line = _QUICK_ENCODER.encode(event)
-        except (ValueError, TypeError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, for one
-            line = b""
+            if line.isascii() and b"\x7f" not in line:
+                return msgspec.json.format(line, indent=0).decode("ascii")
     # ASCII, with everything else escaped; only DEL is left, which JSON would let through.
-    if line.isascii() and line and b"\x7f" not in line:
-        return msgspec.json.format(line, indent=0).decode("ascii")
     return _ENCODER.encode(_shorten(logger, method, event)).replace("\x7f", "\\u007f")
 
 
