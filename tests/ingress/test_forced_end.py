@@ -73,13 +73,6 @@ async def test_a_client_that_stops_after_starttls_does_not_hold_up_the_end(tmp_p
     writer.close()
 
 
-def session_of(tmp_path, connector):
-    """One session, and the connections that it is to be counted by."""
-    admission = Admission(tmp_path, largest_message=1000)
-    connections = Connections(admission, maximum=10, maximum_per_client=10)
-    return connections, Session(settings(tmp_path), lambda: routes(connector), connections, admission)
-
-
 class _Wire(asyncio.Transport):
     """A transport whose other end is the test."""
 
@@ -102,12 +95,20 @@ class _Wire(asyncio.Transport):
     def resume_reading(self): ...
 
 
+def connected(tmp_path, connector):
+    """One session with its wire, and the connections that it is counted by."""
+    admission = Admission(tmp_path, largest_message=1000)
+    connections = Connections(admission, maximum=10, maximum_per_client=10)
+    session = Session(settings(tmp_path), lambda: routes(connector), connections, admission)
+    wire = _Wire()
+    session.connection_made(wire)
+    return connections, session, wire
+
+
 async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
     connector = MemoryConnector()
     connector.hold()
-    connections, session = session_of(tmp_path, connector)
-    wire = _Wire()
-    session.connection_made(wire)
+    connections, session, wire = connected(tmp_path, connector)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
     # The task of the delivery exists now, and has not made a step.
     session.abort()
@@ -119,9 +120,7 @@ async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
 
 async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_path):
     connector = MemoryConnector()
-    connections, session = session_of(tmp_path, connector)
-    wire = _Wire()
-    session.connection_made(wire)
+    connections, session, wire = connected(tmp_path, connector)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n")
     # Enough to be moved to a file; the end of the mail is in the same octets.
     session.data_received(b"x" * 998 * 300 + b"\r\n.\r\n")
@@ -134,9 +133,7 @@ async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_pa
 
 async def test_a_mail_that_waits_for_its_turn_is_cut_off_and_leaves_nothing_open(tmp_path):
     connector = MemoryConnector()
-    connections, session = session_of(tmp_path, connector)
-    wire = _Wire()
-    session.connection_made(wire)
+    connections, session, wire = connected(tmp_path, connector)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n")
     # Enough to be moved to a file.
     session.data_received(b"x" * 998 * 300)
@@ -162,9 +159,7 @@ async def test_an_answer_that_comes_with_the_end_is_nobodys(tmp_path):
     """The client has been told 421 in the turn of the loop in which its mail was delivered."""
     connector = MemoryConnector()
     connector.hold()
-    connections, session = session_of(tmp_path, connector)
-    wire = _Wire()
-    session.connection_made(wire)
+    connections, session, wire = connected(tmp_path, connector)
     session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
     await connector.entered.acquire()
     with structlog.testing.capture_logs() as lines:
