@@ -27,7 +27,7 @@ _QUICK_SECONDS = 0.3
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write the page: the exit status."""
     options = _options(arguments)
-    results = options.output / "performance" / "results.json"
+    results = _results(options.output)
     if not options.render:
         _measure(options, results)
     measured = kept(results)
@@ -37,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
+
+
+def _results(output: Path) -> Path:
+    return output / "performance" / "results.json"
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -55,6 +59,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     # A part of the figures does not take the place of all.
     options.output = options.output or (CACHE / "bench" if options.quick or options.only else _DOCS)
     options.only = set(filter(None, options.only.split(",")))
+    if options.add and not options.only:
+        parser.error("--add takes what --only names")
+    if options.add and not _results(options.output).exists():
+        parser.error(f"there is nothing to add to in {options.output}; measure without --add first")
     if unknown := options.only - names:
         parser.error(f"there is no {' or '.join(sorted(unknown))}; there are {', '.join(sorted(names))}")
     return options

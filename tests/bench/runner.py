@@ -18,7 +18,6 @@ from tests.servers.processes import StartFailed, Unavailable
 
 __all__ = ["Turns"]
 
-_TRIALS = 1
 _FEWEST = 20
 _MOST = 200_000
 # For each session of small mails: fewer would be a measure of connecting. Of many sessions the turns would be too long.
@@ -69,7 +68,7 @@ class Turns:
         runs: dict[tuple[str, Load], list[Run]] = {cell: [] for cell in cells}
         failures: dict[tuple[str, Load], str] = {}
         mails: dict[tuple[str, Load], int] = {}
-        for number in range(1 - _TRIALS, self._rounds + 1):
+        for number in range(self._rounds + 1):
             for cell in cells:
                 if cell in failures:
                     continue

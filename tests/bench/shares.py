@@ -3,7 +3,6 @@
 How much each thread used is from proc(5); what the thread of the event loop used is divided as py-spy's samples are.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+
+import psutil
 
 from tests.bench.load import KB, send, smtp_source
 from tests.bench.plan import CONTENDERS
@@ -25,7 +26,6 @@ PROFILED = ("engine", "spool", "Kafka")
 _LOAD = smtp_source(KB, 20)
 _MAILS = 4_000
 _SECONDS = 6
-_TICK = os.sysconf("SC_CLK_TCK")
 _MAIN = "MainThread"
 _LOOP = "event loop: polling, reading, scheduling"
 
@@ -60,7 +60,7 @@ def measure(contender: str) -> Mapping[str, float]:
         before = _threads(pid)
         send(_LOAD, port, _MAILS)
         server.settle()
-        used = {thread: (ticks - before.get(thread, 0)) / _TICK / _MAILS for thread, ticks in _threads(pid).items()}
+        used = {thread: (seconds - before.get(thread, 0.0)) / _MAILS for thread, seconds in _threads(pid).items()}
         samples = folder / "samples"
         command = [spy, "record", "--pid", str(pid), "--duration", str(_SECONDS), "--rate", "250", "--nonblocking"]
         options = ["--threads", "--function", "--format", "raw", "--output", samples]
@@ -95,11 +95,6 @@ def _part(frames: list[str]) -> str:
     return _LOOP
 
 
-def _threads(pid: int) -> dict[int, int]:
-    """Clock ticks of each thread."""
-    found = {}
-    for path in Path(f"/proc/{pid}/task").iterdir():
-        # The name, in parentheses, may hold anything; utime is the 12th field behind it.
-        fields = (path / "stat").read_text().rpartition(")")[2].split()
-        found[int(path.name)] = int(fields[11]) + int(fields[12])
-    return found
+def _threads(pid: int) -> dict[int, float]:
+    """Seconds of the processor that each thread has used."""
+    return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process(pid).threads()}
