@@ -325,7 +325,7 @@ async def test_closing_does_not_wait_for_a_consumer_that_hangs(plain):
     async with listening(hang_when_entered) as url, connector(url) as consumer:
         emit = asyncio.create_task(consumer.emit(plain))
         await entered.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(1):
             await consumer.close()
         with pytest.raises(TransientFailure):
             await emit
@@ -363,7 +363,7 @@ async def test_a_slow_consumer_does_not_hold_up_another(plain):
         connector(quick) as second,
     ):
         waiting = asyncio.create_task(first.emit(plain))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(2):
             await second.emit(plain)
         assert not waiting.done()
         waiting.cancel()

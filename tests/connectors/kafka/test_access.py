@@ -133,14 +133,14 @@ async def test_a_server_that_is_no_broker_does_not_stop_the_start(start):
 async def test_a_server_that_never_answers_holds_up_the_start_a_few_seconds_at_most(start, silent):
     began = time.monotonic()
     await start("mail", bootstrap_servers=[silent])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 7
 
 
 async def test_many_servers_that_never_answer_do_not_stop_the_start(start, silent, monkeypatch):
     monkeypatch.setattr("connectors.kafka.connector._OPENING_SECONDS", 0.05)
     began = time.monotonic()
     connector = await start("mail", bootstrap_servers=[silent] * 10)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 4
     await connector.close()
 
 

@@ -77,5 +77,5 @@ async def test_one_that_is_cancelled_as_its_turn_comes_gives_it_back():
     made[1].task.cancel()
     await end(*made)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(asyncio.timeout(5))
+        await stack.enter_async_context(asyncio.timeout(1))
         await stack.enter_async_context(budget.take(10))

@@ -38,7 +38,7 @@ async def test_while_a_broker_hangs_close_returns_at_once_and_leaves_nothing(kaf
     with paused(kafka):
         waiting = [asyncio.create_task(outcome(connector, plain_mail())) for _ in range(50)]
         await until(lambda: len(session_of(connector)._sending) == 50)
-        with at_most(5):
+        with at_most(2):
             await connector.close()
         found = await asyncio.gather(*waiting)
     assert {type(failure) for failure in found} == {TransientFailure}
@@ -62,7 +62,7 @@ async def test_a_large_request_to_a_broker_that_hangs_does_not_hold_up_close(kaf
         mails = [with_content(b"x" * 700_000) for _ in range(20)]
         waiting = [asyncio.create_task(outcome(connector, mail)) for mail in mails]
         await until(lambda: len(session_of(connector)._sending) == 20)
-        with at_most(5):
+        with at_most(2):
             await connector.close()
         await asyncio.gather(*waiting)
 
@@ -115,7 +115,7 @@ async def test_an_emit_cancelled_at_a_broker_that_hangs_is_not_sent_for_ever(kaf
         emit = asyncio.create_task(connector.emit(plain_mail()))
         await until(lambda: bool(session._sending))
         emit.cancel()
-        with at_most(8):
+        with at_most(3):
             await until(lambda: session.has_ended)
             await session.ended()
 
@@ -139,7 +139,7 @@ async def test_every_mail_with_a_receipt_is_there_after_the_broker_was_killed(ka
     assert len(sent) == 1000
     for id_, receipt in sent.items():
         assert stored[receipt.location["partition"], receipt.location["offset"]] == id_.encode()
-    with at_most(5):
+    with at_most(2):
         await connector.close()
 
 
@@ -153,7 +153,7 @@ async def test_a_broker_that_dies_is_named_long_before_the_deadline(kafka, make_
     try:
         with at_most(8):
             failure = await outcome(connector, mail)
-        with at_most(5):
+        with at_most(1):
             following = await outcome(connector, plain_mail())
     finally:
         await asyncio.to_thread(kafka.start)
@@ -167,9 +167,9 @@ async def test_a_broker_that_dies_is_named_long_before_the_deadline(kafka, make_
 
 async def test_a_broker_that_was_down_at_the_start_is_found_when_it_comes(kafka, make_topic, start):
     port = free_port()
-    with at_most(5):
+    with at_most(2):
         connector = await start(make_topic(), bootstrap_servers=[f"127.0.0.1:{port}"])
-    with at_most(5), pytest.raises(TransientFailure, match="ConnectionRefusedError") as caught:
+    with at_most(1), pytest.raises(TransientFailure, match="ConnectionRefusedError") as caught:
         await connector.emit(plain_mail())
     assert str(caught.value.status) == "4.4.1"
 
