@@ -6,8 +6,8 @@ of work do it a few at a time, first come first served; between them the loop he
 """
 
 import asyncio
+import threading
 from collections import deque
-from weakref import WeakKeyDictionary
 
 __all__ = ["AT_ONCE", "turn"]
 
@@ -18,23 +18,24 @@ AT_ONCE = 32
 class _Turns:
     """Those of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._left = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def take(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None] | None:
+    def take(self) -> asyncio.Future[None] | None:
         """None for a turn right now, or what to wait for."""
         if self._left:
             # Counted on until somebody has to wait: a call in each turn of the loop would make it poll twice as often.
             self._left -= 1
             return None
         if not self._waiting:
-            loop.call_soon(self._let_go_on, loop)
-        future = loop.create_future()
+            self.loop.call_soon(self._let_go_on)
+        future = self.loop.create_future()
         self._waiting.append(future)
         return future
 
-    def _let_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _let_go_on(self) -> None:
         """In another turn of the loop than those before."""
         self._left = AT_ONCE
         while self._waiting and self._left:
@@ -44,17 +45,23 @@ class _Turns:
                 future.set_result(None)
                 self._left -= 1
         if self._waiting:
-            loop.call_soon(self._let_go_on, loop)
+            self.loop.call_soon(self._let_go_on)
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+class _Here(threading.local):
+    """A thread runs one loop at a time; asked for by every mail, so kept where it is found at once."""
+
+    turns: _Turns | None = None
+
+
+_here = _Here()
 
 
 async def turn() -> None:
     """Go on now, or in a later turn of the loop where many want to."""
     loop = asyncio.get_running_loop()
-    turns = _of_loops.get(loop)
-    if turns is None:
-        turns = _of_loops[loop] = _Turns()
-    if (wait := turns.take(loop)) is not None:
+    turns = _here.turns
+    if turns is None or turns.loop is not loop:
+        turns = _here.turns = _Turns(loop)
+    if (wait := turns.take()) is not None:
         await wait
