@@ -1,6 +1,6 @@
 """Enhanced mail system status codes (RFC 3463): the vocabulary for what went wrong, from a destination to a reply."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 __all__ = [
@@ -30,13 +30,17 @@ class Status:
     class_: int
     subject: int
     detail: int
+    # Every reply has it.
+    _text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        text = f"{self.class_}.{self.subject}.{self.detail}"
         if self.class_ not in (2, 4, 5) or not (0 <= self.subject <= 999 and 0 <= self.detail <= 999):
-            raise ValueError(f"{self} is not an RFC 3463 status code")
+            raise ValueError(f"{text} is not an RFC 3463 status code")
+        object.__setattr__(self, "_text", text)
 
     def __str__(self) -> str:
-        return f"{self.class_}.{self.subject}.{self.detail}"
+        return self._text
 
     @classmethod
     def parse(cls, text: str) -> Self:

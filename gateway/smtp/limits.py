@@ -1,11 +1,12 @@
 """The bounds of one server session."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 __all__ = ["Limits"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a client may ask of one session; everything beyond is refused, and far beyond ends the session.
 
@@ -22,7 +23,7 @@ class Limits:
     container_octets: int = 1024 * 1024
     metadata_octets: int = 4 * 1024 * 1024
 
-    @property
+    @cached_property
     def discard_octets(self) -> int:
         """How much refused payload is read, to stay in step with the client, before the session is ended instead."""
         return max(self.message_octets, self.metadata_octets) * 3 // 2

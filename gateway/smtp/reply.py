@@ -55,10 +55,9 @@ class Reply(Struct, frozen=True):
         start = f"{self.status} " if enhanced and self.status is not None else ""
         room = _LINE_OCTETS - 6 - len(start)
         lines = self._with_codes(structured, room) if structured else self.lines
-        *others, last = [_printable(line)[:room] for line in lines]
-        final = f"{self.code} {start}{last}\r\n"
-        if others:
-            final = "".join(f"{self.code}-{start}{line}\r\n" for line in others) + final
+        final = f"{self.code} {start}{_printable(lines[-1])[:room]}\r\n"
+        if len(lines) > 1:
+            final = "".join(f"{self.code}-{start}{_printable(line)[:room]}\r\n" for line in lines[:-1]) + final
         return final.encode("ascii")
 
     def with_codes_read(self, known: Collection[str]) -> "Reply":
