@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ def describe() -> dict[str, str]:
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "System": f"{_system()}, Linux {platform.release()}",
         "Disk": f"{_file_system()}, of the temporary directory",
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}, {_interpreter()}",
     }
 
 
@@ -46,6 +47,11 @@ def commit() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _interpreter() -> str:
+    """Which one: some are built without the optimisations that others have."""
+    return str(Path(sys.executable).resolve())
 
 
 def _processor() -> str:
