@@ -14,17 +14,21 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.load import KB, send, smtp_source
+from tests.bench.load import KB, MB, Load, generated, send, smtp_source
 from tests.bench.plan import CONTENDERS
 from tests.bench.servers import Servers
 from tests.servers.processes import Unavailable
 
 __all__ = ["PROFILED", "measure", "parts_of"]
 
-PROFILED = ("engine", "spool", "Kafka")
+# By the name of the column: a contender, and what it is sent.
+PROFILED: Mapping[str, tuple[str, Load]] = {
+    **{contender: (contender, smtp_source(KB, 20)) for contender in ("engine", "spool", "Kafka")},
+    **{f"engine, 10 MB by {command}": ("engine", generated(10 * MB, 20, command)) for command in ("DATA", "BDAT")},
+}
 
-_LOAD = smtp_source(KB, 20)
-_MAILS = 4_000
+_MOST_MAILS = 4_000
+_OCTETS = 600 * MB
 _SECONDS = 6
 _MAIN = "MainThread"
 _LOOP = "event loop: polling, reading, scheduling"
@@ -45,8 +49,8 @@ _PARTS = tuple(
 )
 
 
-def measure(contender: str) -> Mapping[str, float]:
-    """Seconds of the processor that a mail of 1 KB by DATA takes, by part. Raises Unavailable, StartFailed, Failed."""
+def measure(contender: str, load: Load) -> Mapping[str, float]:
+    """Seconds of the processor that a mail takes, by part. Raises Unavailable, StartFailed, Failed."""
     spy = Path(sys.executable).with_name("py-spy")
     if not spy.exists():
         raise Unavailable("py-spy is not installed")
@@ -55,18 +59,19 @@ def measure(contender: str) -> Mapping[str, float]:
         server = running.enter_context(CONTENDERS[contender](Servers(running)))
         (pid,) = server.pids
         port = server.ports["SMTP"]
-        send(_LOAD, port, _MAILS)
+        mails = min(_MOST_MAILS, _OCTETS // load.size)
+        send(load, port, mails)
         server.settle()
         before = _threads(pid)
-        send(_LOAD, port, _MAILS)
+        send(load, port, mails)
         server.settle()
-        used = {thread: (seconds - before.get(thread, 0.0)) / _MAILS for thread, seconds in _threads(pid).items()}
+        used = {thread: (seconds - before.get(thread, 0.0)) / mails for thread, seconds in _threads(pid).items()}
         samples = folder / "samples"
         command = [spy, "record", "--pid", str(pid), "--duration", str(_SECONDS), "--rate", "250", "--nonblocking"]
         options = ["--threads", "--function", "--format", "raw", "--output", samples]
         done = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while done.poll() is None:
-            send(_LOAD, port, _MAILS)
+            send(load, port, mails)
         if done.returncode or not samples.exists():
             raise Unavailable("py-spy may not look into other processes here")
         lines = samples.read_text().splitlines()

@@ -83,9 +83,9 @@ def _engine() -> Mapping[str, float]:
 
 def _shares() -> Mapping[str, float]:
     return {
-        f"share {contender}: {part}": seconds
-        for contender in shares.PROFILED
-        for part, seconds in shares.measure(contender).items()
+        f"share {column}: {part}": seconds
+        for column, (contender, load) in shares.PROFILED.items()
+        for part, seconds in shares.measure(contender, load).items()
     }
 
 

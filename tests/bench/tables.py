@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tests.bench.load import MB
 from tests.bench.results import Cell, Measured, Run, Spread
 
-__all__ = ["sheet", "table"]
+__all__ = ["sheet", "table", "time"]
 
 _SINK = "smtp-sink"
 _PEERS = (_SINK, "Haraka", "Postfix", "Exim", "aiosmtpd + aiokafka")
@@ -14,7 +14,8 @@ _NONE = "-"
 _SEEN_SECONDS = 0.1
 
 
-def _time(seconds: float) -> str:
+def time(seconds: float) -> str:
+    """With the unit that suits it."""
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1000:.2f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
@@ -22,14 +23,14 @@ def _time(seconds: float) -> str:
 
 # Heading, figure of a run, format of the median. A column that no cell has is left out.
 _COLUMNS: tuple[tuple[str, Callable[[Run], float | None], Callable[[float], str]], ...] = (
-    ("CPU", lambda run: run.cpu_seconds / run.mails, _time),
+    ("CPU", lambda run: run.cpu_seconds / run.mails, time),
     ("memory", lambda run: run.resident_bytes, lambda octets: f"{octets / MB:,.0f} MiB"),
     ("written", lambda run: run.written_bytes / run.mails, lambda octets: f"{octets / 1024:,.1f} KiB"),
-    ("p50", lambda run: run.p50_seconds, _time),
-    ("p99", lambda run: run.p99_seconds, _time),
-    ("emptied after", lambda run: run.emptied_seconds if run.emptied_seconds >= _SEEN_SECONDS else None, _time),
-    ("lag p99", lambda run: run.lag_p99_seconds, _time),
-    ("generator", lambda run: run.generator_cpu_seconds / run.mails, _time),
+    ("p50", lambda run: run.p50_seconds, time),
+    ("p99", lambda run: run.p99_seconds, time),
+    ("emptied after", lambda run: run.emptied_seconds if run.emptied_seconds >= _SEEN_SECONDS else None, time),
+    ("lag p99", lambda run: run.lag_p99_seconds, time),
+    ("generator", lambda run: run.generator_cpu_seconds / run.mails, time),
 )
 
 

@@ -104,6 +104,13 @@ def test_a_run_that_cannot_be_true_is_a_fault(cells, what):
     assert what in fault
 
 
+def test_a_goal_that_is_missed_has_its_reason_on_the_page(tmp_path):
+    sink = cell("smtp-sink", 1000)
+    for rate, is_missed in ((100, True), (900, False)):
+        page.write(measured(sink, cell("engine", rate)), tmp_path / "page.md", drawn=())
+        assert (f"- {_ENGINE}: " in (tmp_path / "page.md").read_text()) is is_missed
+
+
 def test_speed_is_no_fault():
     assert not faults(measured(cell("smtp-sink", 1000), cell("engine", 1)))
 
