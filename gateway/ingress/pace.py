@@ -63,6 +63,8 @@ class Pace:
     def close(self) -> None:
         """Never call again."""
         self._timer.cancel()
+        # It is the owner's method as a rule: without it, both are gone at once and wait for no garbage collector.
+        self._on_late = _nobody_is_late
 
     def _schedule(self) -> asyncio.TimerHandle:
         return self._loop.call_later(min(_LONGEST_LOOK_SECONDS, self._idle_seconds / 4), self._look)
@@ -81,3 +83,7 @@ class Pace:
         if now - self._last > self._idle_seconds:
             return True
         return elapsed > _GRACE_SECONDS and self._content_octets < elapsed * self._min_rate
+
+
+def _nobody_is_late() -> None:
+    pass

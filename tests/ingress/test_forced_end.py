@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ssl
 import threading
+import weakref
 
 import pytest
 import structlog
@@ -191,3 +192,20 @@ async def test_an_authenticator_that_hangs_is_not_waited_for(tmp_path, monkeypat
         answer.set()
         writer.close()
         await stop_at_once(listener)
+
+
+async def test_a_session_that_has_ended_waits_for_no_garbage_collector(tmp_path):
+    connector = MemoryConnector()
+    _, session, wire = connected(tmp_path, connector)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        while not wire.written.endswith(b"goodbye\r\n"):  # noqa: ASYNC110  # a task delivers it
+            await asyncio.sleep(0)
+    gc.disable()
+    try:
+        session.connection_lost(None)
+        here = weakref.ref(session)
+        del session
+        assert here() is None
+    finally:
+        gc.enable()
