@@ -12,7 +12,7 @@ from collections import deque
 __all__ = ["AT_ONCE", "turn"]
 
 # About as many as go on in a few milliseconds.
-AT_ONCE = 32
+AT_ONCE = 16
 
 
 class _Turns:
