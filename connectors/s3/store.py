@@ -18,6 +18,7 @@ from connectors.s3.body import Body
 from connectors.s3.failures import OutcomeUnknown
 from connectors.s3.settings import S3Settings
 from connectors.s3.threads import Permit
+from gateway import __version__
 from gateway.envelope import BLOCK
 
 __all__ = ["Store"]
@@ -92,6 +93,8 @@ def _client(settings: S3Settings) -> Any:
         retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=settings.connections,
         tcp_keepalive=True,
+        # The SDK's own is made anew for every request, which takes as long as signing it does.
+        user_agent=f"Mailsluice/{__version__}",
         # Every object goes out with its SHA-256. What the SDK would add on its own, older stores do not understand.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -49,6 +49,12 @@ async def test_every_request_is_conditional_and_has_its_digest(connector, reques
         assert not [name for name in request.headers if "trailer" in name.lower() or "crc" in name.lower()]
 
 
+async def test_every_request_says_whose_it_is(connector, requests_of, make_mail):
+    requests = requests_of(connector)
+    await connector.emit(make_mail())
+    assert {request.headers["User-Agent"].partition("/")[0] for request in requests} == {"Mailsluice"}
+
+
 async def test_only_a_large_object_waits_for_the_stores_leave(connector, requests_of, make_mail):
     requests = requests_of(connector)
     await connector.emit(make_mail(b"x" * (BLOCK + 1)))
