@@ -1,6 +1,7 @@
 """Enhanced mail system status codes (RFC 3463): the vocabulary for what went wrong, from a destination to a reply."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 __all__ = [
@@ -30,17 +31,13 @@ class Status:
     class_: int
     subject: int
     detail: int
-    # Every reply has it.
-    _text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        text = f"{self.class_}.{self.subject}.{self.detail}"
         if self.class_ not in (2, 4, 5) or not (0 <= self.subject <= 999 and 0 <= self.detail <= 999):
-            raise ValueError(f"{text} is not an RFC 3463 status code")
-        object.__setattr__(self, "_text", text)
+            raise ValueError(f"{self} is not an RFC 3463 status code")
 
     def __str__(self) -> str:
-        return self._text
+        return _text(self.class_, self.subject, self.detail)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -49,6 +46,12 @@ class Status:
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(f"{text!r} is not an RFC 3463 status code")
         return cls(*map(int, parts))
+
+
+# Every reply has one, and most have one of a few.
+@lru_cache(maxsize=256)
+def _text(class_: int, subject: int, detail: int) -> str:
+    return f"{class_}.{subject}.{detail}"
 
 
 DELIVERED = Status(2, 0, 0)
