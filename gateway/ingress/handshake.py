@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import traceback
 from typing import Any, cast
 
 __all__ = ["TlsFailedError", "shake_hands"]
@@ -33,7 +34,13 @@ async def shake_hands(
     try:
         encrypted = await begun
     except (OSError, ssl.SSLError) as error:
-        raise TlsFailedError(str(error) or "the handshake did not complete") from error
+        # Its frames hold the connection with its buffers, and the task holds it. Strangers shall not leave the garbage
+        # collector such things by the thousand.
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        raise TlsFailedError(str(error) or "the handshake did not complete") from None
+    finally:
+        del begun
     if encrypted is None:
         raise TlsFailedError("the client left during the handshake")
     return encrypted

@@ -323,6 +323,7 @@ class Session(asyncio.Protocol):
 
     def _release(self) -> None:
         self._discard()
+        self._connection.abandon()
         self._connections.release(self)
 
     async def _yield_turn(self) -> None:

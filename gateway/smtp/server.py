@@ -205,6 +205,11 @@ class ServerConnection:
         self.step(Cause.CLOSED)
         self.tell(ConnectionEnded())
 
+    def abandon(self) -> None:
+        """The client is gone: nothing of what it has sent is kept, and nothing here points at itself any more."""
+        self._payload = self._line_reader = None
+        self._octets, self._position = b"", 0
+
     # What verbs and extensions call.
 
     def step(self, cause: Cause) -> None:
