@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.turns import turn
+from gateway.turns import AT_ONCE, turn
 from tests.loop_turns import LoopTurns
 
 _TASKS = 100
@@ -26,7 +26,7 @@ async def turns_of(tasks: int, *, awaiting: int = 1) -> list[tuple[int, int]]:
 
 async def test_few_go_on_in_one_turn():
     turns = [turn_ for _, turn_ in await turns_of(_TASKS)]
-    assert max(turns.count(each) for each in turns) <= 32
+    assert max(turns.count(each) for each in turns) <= AT_ONCE
 
 
 async def test_who_comes_first_goes_first():
@@ -47,11 +47,11 @@ async def test_who_is_alone_waits_for_nobody():
 async def test_whoever_is_cancelled_takes_no_turn_from_others():
     tasks = [asyncio.ensure_future(turn()) for _ in range(_TASKS)]
     await asyncio.sleep(0)
-    for task in tasks[32:-1]:
+    for task in tasks[AT_ONCE:-1]:
         task.cancel()
     async with asyncio.timeout(30):
         await tasks[-1]
-    assert [task.cancelled() for task in tasks] == [False] * 32 + [True] * (_TASKS - 33) + [False]
+    assert [task.cancelled() for task in tasks] == [False] * AT_ONCE + [True] * (_TASKS - AT_ONCE - 1) + [False]
 
 
 def test_each_event_loop_has_turns_of_its_own():

@@ -7,6 +7,7 @@ import apsw
 
 from gateway.spool.reserve import Reserve
 from gateway.spool.writer import Writer
+from gateway.turns import AT_ONCE
 from tests.loop_turns import LoopTurns
 
 _OPERATIONS = 200
@@ -31,5 +32,5 @@ async def test_those_who_wait_for_one_commit_go_on_in_many_turns_of_the_loop(tmp
             await first
     assert [number for number, _ in went_on] == list(range(_OPERATIONS))
     turns = [turn for _, turn in went_on]
-    assert max(turns.count(each) for each in turns) <= 32
+    assert max(turns.count(each) for each in turns) <= AT_ONCE
     await writer.close()
