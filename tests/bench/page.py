@@ -97,7 +97,7 @@ def _reasons(those: Collection[Goal]) -> list[str]:
         if goal.verdict == "nearest" and goal.why:
             missed.setdefault(goal.why, []).append(goal.text)
     lines = [f"- {'; '.join(texts)}: {why}." for why, texts in missed.items()]
-    return ["What stands in the way of those that are not reached:", "\n".join(lines)] if lines else []
+    return ["What stands in the way, where it is known:", "\n".join(lines)] if lines else []
 
 
 def _sheets(measured: Measured, drawn: Collection[str]) -> list[str]:

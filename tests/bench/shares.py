@@ -1,6 +1,6 @@
 """What the gateway's processor time goes to, by part: py-spy looks at the event loop's thread while mail comes in.
 
-How much each thread used is from proc(5); what the thread of the event loop used is divided as py-spy's samples are.
+How much each thread used is the system's; what the thread of the event loop used is divided as py-spy's samples are.
 """
 
 import re
