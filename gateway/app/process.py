@@ -47,12 +47,12 @@ def max_connections() -> int:
 def collect_seldom() -> None:
     """Spare the garbage collector what lives as long as the process, and let it come less often.
 
-    Mail leaves next to no cycles behind, a session a small one; yet with Python's own numbers the collector looks at
-    all that is under way after every few mails, for a tenth of a second where thousands of sessions have some.
+    Mail and sessions leave no cycles behind; yet with Python's own numbers the collector looks at all that is under way
+    after every few mails. Failures of some libraries leave a hundred objects, and perhaps a mail, so it has to come.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
