@@ -200,13 +200,12 @@ class ServerConnection:
             self._question = None
         self.reset_transaction()
         self._write(reply)
-        self._payload = None
-        self._octets, self._position = b"", 0
+        self.abandon()
         self.step(Cause.CLOSED)
         self.tell(ConnectionEnded())
 
     def abandon(self) -> None:
-        """The client is gone: nothing of what it has sent is kept, and nothing here points at itself any more."""
+        """The client is gone, or is not heard any more: nothing of what it has sent is kept, or points back here."""
         self._payload = self._line_reader = None
         self._octets, self._position = b"", 0
 
