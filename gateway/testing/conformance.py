@@ -10,6 +10,7 @@ promise that is not kept. What happens when the destination fails is for the con
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from msgspec import structs
 
@@ -23,7 +24,7 @@ __all__ = ["check_connector"]
 
 _EMIT_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
-_GRACE_SECONDS = 0.2
+_GRACE_SECONDS = 0.5
 # After how many turns of the event loop an emit is cancelled.
 _TURNS = (0, 1, 2, 4, 8, 16)
 
@@ -115,11 +116,19 @@ class _Check:
         mail = plain_mail()
         loop, loop_thread = asyncio.get_running_loop(), threading.get_ident()
 
-        def cancel(content: WatchedContent) -> None:
-            loop.call_soon_threadsafe(emit.cancel)
-            if threading.get_ident() != loop_thread:
-                # An emit that does not wait for its thread ends now, and the thread's read is a late one.
-                content.wait_for_end(_GRACE_SECONDS)
+        async def cancel_and_let_end() -> None:
+            emit.cancel()
+            for _ in range(_TURNS[-1]):
+                await asyncio.sleep(0)
+
+        def cancel(_content: WatchedContent) -> None:
+            if threading.get_ident() == loop_thread:
+                loop.call_soon(emit.cancel)
+            else:
+                # An emit that does not wait for its thread ends meanwhile, and the thread's read is a late one. One
+                # that lets the event loop wait for this read needs the grace.
+                with suppress(TimeoutError):
+                    asyncio.run_coroutine_threadsafe(cancel_and_let_end(), loop).result(_GRACE_SECONDS)
 
         emit = asyncio.create_task(self._emit("a mail whose emit was cancelled", mail, on_read=cancel))
         await _ended(emit)

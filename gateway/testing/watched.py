@@ -12,26 +12,26 @@ __all__ = ["WatchedContent"]
 class WatchedContent(Content):
     """The octets of another content. `on_read` is called with it before each read, in the thread that reads.
 
-    `was_read_late` tells whether anything was read after `emit_has_ended()`.
+    `was_read_late` tells whether anything was read, or still about to be read, when `emit_has_ended()`, or later.
     """
 
-    __slots__ = ("_ended", "_on_read", "_watched", "was_read_late")
+    __slots__ = ("_about_to_read", "_has_ended", "_lock", "_on_read", "_watched", "was_read_late")
 
     def __init__(self, watched: Content, on_read: "Callable[[WatchedContent], None] | None" = None) -> None:
         super().__init__()
         self.size = watched.size
         self._watched = watched
         self._on_read = on_read
-        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._about_to_read = 0
+        self._has_ended = False
         self.was_read_late = False
 
     def emit_has_ended(self) -> None:
         """From now on nobody has a reason to read."""
-        self._ended.set()
-
-    def wait_for_end(self, seconds: float) -> None:
-        """Wait, in a reading thread, whether the emit ends although the thread reads."""
-        self._ended.wait(seconds)
+        with self._lock:
+            self._has_ended = True
+            self.was_read_late |= self._about_to_read > 0
 
     def derive(self, *, prefix: bytes = b"", omit: tuple[tuple[int, int], ...] = ()) -> Self:
         """A derived form that is watched together with this one."""
@@ -46,6 +46,12 @@ class WatchedContent(Content):
         """The watched content belongs to whoever made it."""
 
     def _notice_read(self) -> None:
-        if self._on_read is not None:
-            self._on_read(self)
-        self.was_read_late |= self._ended.is_set()
+        with self._lock:
+            self._about_to_read += 1
+            self.was_read_late |= self._has_ended
+        try:
+            if self._on_read is not None:
+                self._on_read(self)
+        finally:
+            with self._lock:
+                self._about_to_read -= 1

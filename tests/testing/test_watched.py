@@ -18,6 +18,12 @@ def test_a_derived_form_is_watched_too():
     assert content.was_read_late
 
 
+def test_a_read_that_begins_before_the_end_and_goes_on_after_it_is_late():
+    content = WatchedContent(Content(b"abcdef"), WatchedContent.emit_has_ended)
+    content.read()
+    assert content.was_read_late
+
+
 def test_closing_it_leaves_the_watched_content_open(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     with (tmp_path / "file").open("rb", buffering=0) as file:
