@@ -46,6 +46,14 @@ class SharedAttempt(Generic[T]):
             raise type(made)(made.status, made.text, cause=made.cause)
         return made
 
+    def made(self) -> T | None:
+        """What `result` returns at once; None where it would wait or raise."""
+        attempt = self._attempt
+        if attempt is None or self._is_stopped or not attempt.done() or attempt.cancelled() or attempt.exception():
+            return None
+        made = attempt.result()
+        return None if isinstance(made, DeliveryFailure) else made
+
     def forget(self, made: T) -> None:
         """Let the next who asks make it anew, unless that has happened already."""
         attempt = self._attempt

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Self
 
-__all__ = ["ByteBudget"]
+__all__ = ["ByteBudget", "Hold"]
 
 
 class ByteBudget:
@@ -16,31 +15,34 @@ class ByteBudget:
         self._free = octets
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def take(self, octets: int) -> AsyncIterator[None]:
-        """Hold `octets`, waiting until they are free. More than there are in all counts as all."""
-        octets = min(octets, self._total)
-        await self._taken(octets)
-        try:
-            yield
-        finally:
-            self._give_back(octets)
+    def hold(self) -> "Hold":
+        """A share of the budget, of nothing yet."""
+        return Hold(self)
 
-    async def _taken(self, octets: int) -> None:
-        if octets <= self._free and not self._waiting:
-            self._free -= octets
+    def take_now(self, octets: int) -> bool:
+        """Take `octets` if they are free and nobody waits. More than there are in all counts as all."""
+        octets = min(octets, self._total)
+        if octets > self._free or self._waiting:
+            return False
+        self._free -= octets
+        return True
+
+    async def take(self, octets: int) -> None:
+        """Take `octets`, waiting until they are free."""
+        if self.take_now(octets):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((octets, turn))
+        self._waiting.append((min(octets, self._total), turn))
         try:
             await turn
         except asyncio.CancelledError:
             # Given and cancelled at the same moment; or else no longer in the way of one that is content with less.
-            self._give_back(0 if turn.cancelled() else octets)
+            self.give_back(0 if turn.cancelled() else octets)
             raise
 
-    def _give_back(self, octets: int) -> None:
-        self._free += octets
+    def give_back(self, octets: int) -> None:
+        """Let others have `octets` that were taken."""
+        self._free += min(octets, self._total)
         while self._waiting:
             wanted, turn = self._waiting[0]
             if not turn.cancelled():
@@ -49,3 +51,37 @@ class ByteBudget:
                 self._free -= wanted
                 turn.set_result(None)
             self._waiting.popleft()
+
+
+class Hold:
+    """What one mail has of a budget: taken once, and given back by `release` or when the context ends."""
+
+    __slots__ = ("_budget", "_octets")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self._octets = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def take_now(self, octets: int) -> bool:
+        """Take `octets` unless that means to wait."""
+        if not self._budget.take_now(octets):
+            return False
+        self._octets = octets
+        return True
+
+    async def take(self, octets: int) -> None:
+        """Take `octets`, waiting until they are free."""
+        await self._budget.take(octets)
+        self._octets = octets
+
+    def release(self) -> None:
+        """Give back what was taken."""
+        if self._octets:
+            self._budget.give_back(self._octets)
+            self._octets = 0

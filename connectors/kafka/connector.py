@@ -1,14 +1,13 @@
 """The Kafka connector: one record per mail, acknowledged by all in-sync replicas before `emit` returns."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from functools import cached_property
 
 import structlog
 
 from connectors.kafka import failures
 from connectors.kafka.access import connect
-from connectors.kafka.budget import ByteBudget
+from connectors.kafka.budget import ByteBudget, Hold
 from connectors.kafka.credentials import Credentials, read_credentials
 from connectors.kafka.producer import Producer
 from connectors.kafka.record import Record, RecordLayout
@@ -77,15 +76,17 @@ class KafkaConnector:
         """
         seconds = self._settings.deadline_seconds * _SHARE_OF_DEADLINE
         deadline = asyncio.get_running_loop().time() + seconds
-        async with AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    record = await self._record_of(mail, held)
-            except TimeoutError as error:
-                topic = self._layout.topic(mail.envelope)
-                waited = "it waited behind other mails, for the claim check or for the schema registry"
-                cause = f"topic {topic}: nothing was sent within {seconds:g} s; {waited}"
-                raise failures.silent(cause) from error
+        with self._budget.hold() as held:
+            record = self._record_now(mail, held)
+            if record is None:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        record = await self._record_of(mail, held)
+                except TimeoutError as error:
+                    topic = self._layout.topic(mail.envelope)
+                    waited = "it waited behind other mails, for the claim check or for the schema registry"
+                    cause = f"topic {topic}: nothing was sent within {seconds:g} s; {waited}"
+                    raise failures.silent(cause) from error
             sent = await self._producer.send(record, deadline)
         return Receipt(
             id=mail.envelope.id,
@@ -104,14 +105,25 @@ class KafkaConnector:
         if self._registry is not None:
             await self._registry.close()
 
-    async def _record_of(self, mail: Mail, held: AsyncExitStack) -> Record:
+    def _record_now(self, mail: Mail, held: Hold) -> Record | None:
+        """The record of nearly every mail; None where it has to wait for something or its content lies elsewhere."""
+        size = mail.content.size
+        if self._registry is not None or size > self._settings.inline_max_bytes or not held.take_now(size):
+            return None
+        record = self._layout.record(_inline(mail))
+        if self._fits(record):
+            return record
+        held.release()
+        return None
+
+    async def _record_of(self, mail: Mail, held: Hold) -> Record:
         if mail.content.size <= self._settings.inline_max_bytes:
-            await held.enter_async_context(self._budget.take(mail.content.size))
+            await held.take(mail.content.size)
             record = await self._record(_inline(mail))
             if self._fits(record):
                 return record
             # What goes by reference does not hold its octets here.
-            await held.aclose()
+            held.release()
         record = await self._record(await self._by_reference(mail))
         if not self._fits(record):
             raise failures.too_large(f"{record.size} octets without the content; see max_request_bytes")

@@ -59,11 +59,13 @@ class Producer:
         attempts_left = _SESSIONS_PER_RECORD
         while True:
             attempts_left -= 1
-            try:
-                async with asyncio.timeout_at(deadline):
-                    session = await self._current_session()
-            except TimeoutError as late:
-                raise failures.silent(f"{where}: no broker has let us in yet") from late
+            session = self._sessions.made()
+            if session is None or session.has_ended:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        session = await self._current_session()
+                except TimeoutError as late:
+                    raise failures.silent(f"{where}: no broker has let us in yet") from late
             try:
                 return await session.send(record, alone=alone, deadline=deadline)
             except NotAcknowledged as failure:

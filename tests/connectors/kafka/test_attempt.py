@@ -101,6 +101,24 @@ async def test_what_is_forgotten_is_made_anew_and_only_what_was_made_can_be_forg
     assert await attempt.result() == "two"
 
 
+async def test_what_was_made_is_there_at_once_until_it_is_forgotten(clock):
+    maker = Maker(DOWN, "one", "two")
+    attempt = SharedAttempt(maker)
+    assert attempt.made() is None
+    with pytest.raises(TransientFailure):
+        await attempt.result()
+    assert attempt.made() is None
+    clock.now += 0.5
+    await attempt.result()
+    assert attempt.made() == "one"
+    attempt.forget("one")
+    assert attempt.made() is None
+    await attempt.result()
+    assert attempt.made() == "two"
+    await attempt.stop()
+    assert attempt.made() is None
+
+
 async def test_who_waits_when_the_gateway_stops_gets_a_transient_failure():
     maker = Maker()
     maker.released.clear()

@@ -1,5 +1,4 @@
 import asyncio
-from contextlib import AsyncExitStack
 
 from connectors.kafka.budget import ByteBudget
 
@@ -18,7 +17,8 @@ class Taker:
         self.task = asyncio.create_task(self._run(budget, octets))
 
     async def _run(self, budget, octets):
-        async with budget.take(octets):
+        with budget.hold() as held:
+            await held.take(octets)
             self.has = True
             await self.let_go.wait()
         self.has = False
@@ -54,6 +54,27 @@ async def test_the_order_of_asking_holds_so_that_a_large_one_is_not_starved():
     await end(*made)
 
 
+async def test_nobody_takes_at_once_what_others_wait_for():
+    budget = ByteBudget(10)
+    made = await takers(budget, 6, 10)
+    with budget.hold() as held:
+        assert not held.take_now(1)
+    await end(*made)
+    with budget.hold() as held:
+        assert held.take_now(11)
+        assert not budget.hold().take_now(1)
+    assert budget.hold().take_now(1)
+
+
+async def test_what_is_released_is_given_back_once():
+    budget = ByteBudget(10)
+    with budget.hold() as held:
+        assert held.take_now(6)
+        held.release()
+        assert budget.hold().take_now(10)
+    assert not budget.hold().take_now(1)
+
+
 async def test_more_than_there_is_counts_as_all_there_is():
     made = await takers(ByteBudget(10), 11)
     assert made[0].has
@@ -76,6 +97,6 @@ async def test_one_that_is_cancelled_as_its_turn_comes_gives_it_back():
         await asyncio.sleep(0)
     made[1].task.cancel()
     await end(*made)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(asyncio.timeout(1))
-        await stack.enter_async_context(budget.take(10))
+    async with asyncio.timeout(1):
+        with budget.hold() as held:
+            await held.take(10)

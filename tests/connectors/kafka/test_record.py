@@ -58,6 +58,13 @@ def test_every_format_has_id_originator_and_each_recipient_in_headers(name, keys
 
 
 @pytest.mark.parametrize("name", MAILS)
+def test_the_headers_of_every_format_are_those_of_raw(name):
+    inline = MAILS[name].inline()
+    found = [header for header in layout().record(inline).headers if header[0].startswith("mail-")]
+    assert found == [header for header in raw.encode(inline) if header[0] in {"mail-id", "mail-from", "mail-rcpt"}]
+
+
+@pytest.mark.parametrize("name", MAILS)
 def test_the_size_is_never_below_that_of_the_batch_and_little_above(name):
     record = layout(format="raw").record(MAILS[name].inline())
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1)
