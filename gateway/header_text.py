@@ -7,6 +7,8 @@ linear time, also on hostile text: the patterns have one way to match and cannot
 
 import re
 
+from gateway.line_ends import has_bare
+
 __all__ = ["check_trace_fields", "colon_of", "section_end", "split_fields"]
 
 # RFC 5322 §2.2.3: a line that begins with white space continues the field above it.
@@ -55,8 +57,7 @@ def check_trace_fields(data: bytes) -> str:
         return ""
     if data[0] in b" \t":
         return "it begins with a continuation line"
-    line_ends = data.count(b"\r\n")
-    if data.count(b"\r") != line_ends or data.count(b"\n") != line_ends:
+    if has_bare(data):
         return "it has a bare CR or LF"
     if b"\0" in data:
         return "it has a NUL"

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 from msgspec import Struct
 
 from gateway.envelope import BLOCK, Content
-from gateway.smtp.content import LineEndCheck
+from gateway.line_ends import LineEndCheck
 
 __all__ = ["STANDARD_INPUT", "Body", "MailFile", "MailFileError", "digests", "open_mail", "with_crlf"]
 

@@ -12,6 +12,7 @@ from gateway.envelope import Mail
 from gateway.envelope.flatten import relay_form
 from gateway.envelope.headers import MAXIMUM_OCTETS, head_fields
 from gateway.header_text import colon_of, section_end
+from gateway.line_ends import has_bare
 
 __all__ = ["Part", "is_lines", "returned_headers", "returned_mail"]
 
@@ -66,9 +67,8 @@ def returned_headers(mail: Mail, *, utf8: bool, most_octets: int = MAXIMUM_OCTET
 
 def is_lines(octets: bytes) -> bool:
     """Whether any server takes this as the lines of a mail: no bare CR or LF, no NUL, no line above 998 octets."""
-    line_ends = octets.count(b"\r\n")
     return (
-        octets.count(b"\r") == octets.count(b"\n") == line_ends
+        not has_bare(octets)
         and b"\0" not in octets
         and not _LONG_FIRST_LINE.match(octets)
         and not _LONG_LINE.search(octets)

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.line_ends import LineEndCheck
 from gateway.smtp.client_events import SentCommand
-from gateway.smtp.content import LineEndCheck
 from gateway.smtp.outgoing import LocalProtocolError, OutgoingContent, OutgoingMail
 
 __all__ = ["CheckedContent", "ChunkWriter", "Chunks", "ContentWriter", "DataWriter"]

@@ -4,7 +4,7 @@ There is no other way to reset a transaction than to replace it, so nothing of a
 (RFC 5321 §4.1.1.5; receivers that reset field by field have accepted mail without MAIL or RCPT).
 """
 
-from gateway.smtp.content import LineEndCheck
+from gateway.line_ends import LineEndCheck
 from gateway.smtp.events import MailReceived
 from gateway.smtp.reply import Reply
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.smtp.content import DotReader, LineEndCheck
+from gateway.smtp.content import DotReader
 
 # Few kinds of octets, so that the sequences that matter are frequent.
 OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b".", b"x", b"\r\n", b"\r\n.", b"\0"]), max_size=40).map(b"".join)
@@ -81,21 +81,3 @@ def test_data_may_begin_anywhere_in_what_was_received(octets, before):
     content, position = at_start.read(octets)
     assert inside.read(before + octets, len(before)) == (content, position + len(before))
     assert (inside.done, inside.bare) == (at_start.done, at_start.bare)
-
-
-@given(octets=OCTETS, lengths=CUTS)
-def test_a_bare_line_end_is_noticed_however_octets_are_cut(octets, lengths):
-    check = LineEndCheck()
-    for piece in pieces_of(octets, lengths):
-        check.read(piece)
-        check.read(b"")
-    check.finish()
-    assert check.bare == any(octet in octets.replace(b"\r\n", b"") for octet in b"\r\n")
-
-
-@given(octets=OCTETS, lengths=CUTS)
-def test_a_cr_that_came_last_is_not_bare_yet(octets, lengths):
-    check = LineEndCheck()
-    for piece in pieces_of(octets.replace(b"\r", b"").replace(b"\n", b"\r\n"), lengths):
-        check.read(piece)
-        assert not check.bare
