@@ -7,11 +7,14 @@ connection and not refused since. What was never written can be taken back, and 
 Together with `connectors.kafka.clients` this is all that reaches behind aiokafka's public interface.
 """
 
+import copy
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import SendProduceReqHandler
+
+from connectors.kafka.record import Record
 
 __all__ = ["Accumulator", "NotAcknowledged", "ProduceHandler"]
 
@@ -68,12 +71,34 @@ class _Batch(MessageBatch):  # type: ignore[misc]  # aiokafka has no types
 class Accumulator(MessageAccumulator):  # type: ignore[misc]  # aiokafka has no types
     """The batches of a producer, from their first record until they are settled."""
 
+    def append(self, tp: Any, record: Record) -> Any:
+        """Put `record` into the batch that goes next to the partition `tp`; None where that one has no room.
+
+        `add_message` does the same and waits for room. Returns the record's future, which may be cancelled: the batch
+        goes on without it. Raises the errors of aiokafka.
+        """
+        if self._closed:
+            raise errors.ProducerClosed
+        if self._exception is not None:
+            raise copy.copy(self._exception)
+        queue = self._batches.get(tp)
+        batch = queue[-1] if queue else self._append_batch(self.create_builder(), tp)
+        return batch.append(record.key, record.value, None, self._loop.create_future, record.headers)
+
+    def settled(self, sent: Any) -> Any:
+        """A future that is done when the brokers have the record of the future `sent` or never will.
+
+        That one may have been cancelled.
+        """
+        batch = self._batch_of(sent)
+        return sent if batch is None else batch.future
+
     def give_up(self, sent: Any) -> NotAcknowledged:
         """Why the record of the future `sent` is not acknowledged yet.
 
         Unless its batch may be stored, the batch is taken back: all of its records fail, and it is not sent any more.
         """
-        batch = next((batch for batch in self._under_way() if batch.has(sent)), None)
+        batch = self._batch_of(sent)
         if batch is None:
             # A batch that the caller made has no futures of records.
             return NotAcknowledged(TimeoutError("the brokers have not answered"), possibly_stored=True)
@@ -94,8 +119,9 @@ class Accumulator(MessageAccumulator):  # type: ignore[misc]  # aiokafka has no 
             self._waiter_future.set_result(None)
         return batch
 
-    def _under_way(self) -> list[_Batch]:
-        return [*self._pending_batches, *(batch for queue in self._batches.values() for batch in queue)]
+    def _batch_of(self, sent: Any) -> _Batch | None:
+        under_way = [*self._pending_batches, *(batch for queue in self._batches.values() for batch in queue)]
+        return next((batch for batch in under_way if batch.has(sent)), None)
 
     def _waits_for(self, batch: _Batch) -> str:
         leader = self._cluster.leader_for_partition(batch.tp)

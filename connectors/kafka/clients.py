@@ -13,8 +13,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.producer.sender import Sender
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from connectors.kafka.batch import Accumulator, NotAcknowledged, ProduceHandler
+from connectors.kafka.partition import choose_partition
+from connectors.kafka.record import Record
 
 __all__ = ["IdempotentProducer", "visit"]
 
@@ -75,7 +78,13 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ha
     """An idempotent producer that waits for every in-sync replica. All options of AIOKafkaProducer but those two."""
 
     def __init__(self, *, request_timeout_ms: int, **options: Any) -> None:
-        super().__init__(request_timeout_ms=request_timeout_ms, acks="all", enable_idempotence=True, **options)
+        super().__init__(
+            request_timeout_ms=request_timeout_ms,
+            acks="all",
+            enable_idempotence=True,
+            partitioner=choose_partition,
+            **options,
+        )
         made: Any = self._message_accumulator
         self._message_accumulator: Accumulator = Accumulator(
             self._metadata,
@@ -94,9 +103,36 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ha
             request_timeout_ms=request_timeout_ms,
         )
 
+    def append(self, record: Record) -> "asyncio.Future[RecordMetadata] | None":
+        """Put `record` into a batch at once; None where `send` would wait, for room or for what is known of the topic.
+
+        Returns the future that `send` returns. For records that are known to fit into a request: they are not measured
+        again. Raises the errors of aiokafka.
+        """
+        partition = self.partition_of(record)
+        if partition is None or record.topic not in self.client._topics:  # noqa: SLF001  # see the module's docstring
+            return None
+        place = TopicPartition(record.topic, partition)
+        sent: asyncio.Future[RecordMetadata] | None = self._message_accumulator.append(place, record)
+        return sent
+
+    def partition_of(self, record: Record) -> int | None:
+        """The partition for `record`; None where the brokers have not told of its topic."""
+        cluster = self.client.cluster
+        partitions = cluster.partitions_for_topic(record.topic)
+        if partitions is None:
+            return None
+        available = () if record.key is not None else cluster.available_partitions_for_topic(record.topic)
+        return choose_partition(record.key, sorted(partitions), sorted(available))
+
     def forget_topic(self, topic: str) -> None:
         """Ask the brokers no more for a topic that does not exist: such names come from strangers and have no end."""
         self.client._topics.discard(topic)  # noqa: SLF001  # see the module's docstring
+
+    def settled(self, sent: "asyncio.Future[Any]") -> "asyncio.Future[Any]":
+        """A future that is done when the brokers have the record of `sent`, which may be cancelled, or never will."""
+        settled: asyncio.Future[Any] = self._message_accumulator.settled(sent)
+        return settled
 
     def give_up(self, sent: "asyncio.Future[Any]") -> NotAcknowledged:
         """Why the record of the future that `send` returned is not acknowledged yet.

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from connectors.kafka.batch import NotAcknowledged
 from connectors.kafka.clients import IdempotentProducer
+from connectors.kafka.limit import Limit
 from connectors.kafka.record import Record
 
 __all__ = ["Session"]
@@ -31,9 +31,8 @@ class Session:
 
     def __init__(self, producer: IdempotentProducer) -> None:
         self._producer = producer
-        self._sending: set[asyncio.Timeout] = set()
+        self._sending: set[asyncio.Timeout | Limit] = set()
         self._idle = asyncio.Event()
-        self._partition_of = DefaultPartitioner()
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -49,6 +48,10 @@ class Session:
         """
         sent: asyncio.Future[RecordMetadata] | None = None
         try:
+            # Nearly every record finds its topic known and room in a batch, and waits for nothing but the answer.
+            sent = None if alone else self._producer.append(record)
+            if sent is not None:
+                return await self._answer(sent, deadline)
             async with asyncio.timeout_at(deadline) as limit:
                 with self._limited_by(limit):
                     await self.find(record.topic)
@@ -58,7 +61,8 @@ class Session:
             if sent is not None:
                 # The record cannot be taken out of the producer again, only the producer be given up.
                 sent.add_done_callback(_look_at)
-                asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unless_done, sent)
+                settled = self._producer.settled(sent)
+                asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unless_done, settled)
             raise
         except NotAcknowledged as failure:
             if sent is None:
@@ -112,6 +116,15 @@ class Session:
             await self._idle.wait()
         await self._producer.abandon()
 
+    async def _answer(self, sent: "asyncio.Future[RecordMetadata]", deadline: float) -> RecordMetadata:
+        limit = Limit(sent, deadline)
+        self._sending.add(limit)
+        try:
+            return await sent
+        finally:
+            limit.lift()
+            self._leave(limit)
+
     async def _send_shared(self, record: Record) -> "asyncio.Future[RecordMetadata]":
         sent: asyncio.Future[RecordMetadata] = await self._producer.send(
             record.topic, key=record.key, value=record.value, headers=record.headers
@@ -122,12 +135,7 @@ class Session:
         batch = self._producer.create_batch()
         batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
         batch.close()
-        cluster = self._producer.client.cluster
-        partition = self._partition_of(
-            record.key,
-            sorted(cluster.partitions_for_topic(record.topic)),
-            sorted(cluster.available_partitions_for_topic(record.topic)),
-        )
+        partition = self._producer.partition_of(record)
         sent: asyncio.Future[RecordMetadata] = await self._producer.send_batch(batch, record.topic, partition=partition)
         return sent
 
@@ -137,18 +145,22 @@ class Session:
         try:
             yield
         finally:
-            self._sending.discard(limit)
-            if not self._sending:
-                self._idle.set()
+            self._leave(limit)
+
+    def _leave(self, limit: asyncio.Timeout | Limit) -> None:
+        self._sending.discard(limit)
+        if not self._sending:
+            self._idle.set()
 
     def _given_up(self, sent: "asyncio.Future[RecordMetadata] | None", late: TimeoutError) -> RecordMetadata:
         if sent is None:
             raise NotAcknowledged(TimeoutError("nothing was sent yet; earlier mails have no answer either")) from late
-        if sent.done() and sent.exception() is None:
-            # It came at the last moment.
+        # A limit fails the future itself; anything else that is in it came at the last moment.
+        is_answered = sent.done() and sent.exception() is not late
+        if is_answered and sent.exception() is None:
             return sent.result()
         self.end()
-        if sent.done():
+        if is_answered:
             return sent.result()
         sent.add_done_callback(_look_at)
         raise self._producer.give_up(sent) from late

@@ -106,6 +106,24 @@ async def test_a_cancelled_emit_lets_the_others_be(kafka, make_topic, start):
     assert session_of(connector) is session
 
 
+async def test_emits_that_are_cancelled_leave_those_in_their_batch_alone(kafka, make_topic, start):
+    topic = make_topic()
+    connector = await start(topic, linger_milliseconds=200)
+    await connector.emit(plain_mail())
+    session = session_of(connector)
+    emits = [asyncio.create_task(connector.emit(plain_mail())) for _ in range(20)]
+    await until(lambda: len(session._sending) == 20)
+    for emit in emits[::2]:
+        emit.cancel()
+    await until(lambda: len(session._sending) == 10)
+    assert {type(found) for found in await asyncio.gather(*emits[1::2])} == {Receipt}
+    # As long as a record may go on when nobody waits for it any more.
+    await asyncio.sleep(2.1)
+    assert session_of(connector) is session
+    assert not session.has_ended
+    assert len(await kafka.read(topic, 21)) == 21
+
+
 async def test_an_emit_cancelled_at_a_broker_that_hangs_is_not_sent_for_ever(kafka, make_topic, start):
     topic = make_topic()
     connector = await start(topic)
