@@ -101,7 +101,8 @@ class Writer:
         self._copied_log_pages = 0
         self._may_have_free_pages = True
         self._loop = asyncio.get_running_loop()
-        self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
+        self._gathered: list[_Wanted] = []
+        self._wanted: queue.SimpleQueue[list[_Wanted] | None] = queue.SimpleQueue()
         self._patient: deque[_Wanted] = deque()
         self._patience: asyncio.TimerHandle | None = None
         self._closed = False
@@ -136,7 +137,7 @@ class Writer:
             if self._patience is None:
                 self._patience = self._loop.call_later(_PATIENCE_SECONDS, self._lose_patience)
         else:
-            self._wanted.put(wanted)
+            self._gather(wanted)
         try:
             return await wanted.future  # type: ignore[no-any-return]  # the operation's own result
         except asyncio.CancelledError:
@@ -149,6 +150,7 @@ class Writer:
         """Commit what was handed over, and close the database. Whatever comes later fails."""
         self._closed = True
         self._lose_patience()
+        self._hand_over()
         self._wanted.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -156,11 +158,7 @@ class Writer:
         open_ = True
         while open_:
             self._tidy_up()
-            group = [self._wanted.get()]
-            while len(group) < _GROUP and not self._wanted.empty():
-                group.append(self._wanted.get())
-            open_ = None not in group
-            wanted = [each for each in group if each is not None]
+            wanted, open_ = self._next_group()
             with suppress(IndexError):
                 # Until there are no more; asking for that first would be too early, for another thread takes them too.
                 while True:
@@ -173,13 +171,36 @@ class Writer:
                 # What could not be copied out of the log, the next start does.
                 self._connection.close(force=True)
 
+    def _next_group(self) -> tuple[list[_Wanted], bool]:
+        """What came since the last group, or what comes next; False with the last of all."""
+        group: list[_Wanted] = []
+        while (some := self._wanted.get()) is not None:
+            group += some
+            if len(group) >= _GROUP or self._wanted.empty():
+                return group, True
+        return group, False
+
+    # In the event loop
+
     def _lose_patience(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         with suppress(IndexError):
             # The others go with the first of them. What the thread has taken in the meantime is on its way.
-            self._wanted.put(self._patient.popleft())
+            self._gather(self._patient.popleft())
+
+    def _gather(self, wanted: _Wanted) -> None:
+        # Together with all that comes in this turn of the loop. A thread that is woken for each of them takes the
+        # interpreter from those that are still to come.
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(wanted)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._wanted.put(self._gathered)
+            self._gathered = []
 
     # Committing
 
