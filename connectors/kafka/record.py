@@ -20,7 +20,7 @@ import msgspec
 
 from connectors.kafka.settings import KafkaSettings
 from gateway.codec import avro_v1, cloudevents, json_v1, raw
-from gateway.envelope import Envelope, Recipient, Sender
+from gateway.envelope import Envelope
 from gateway.template import Template
 
 __all__ = ["Record", "RecordLayout"]
@@ -95,17 +95,17 @@ class RecordLayout:
 
 def _event(envelope: Envelope) -> tuple[bytes, Headers]:
     attributes = cloudevents.kafka_headers(cloudevents.attributes(envelope))
-    return json_v1.encode(envelope), attributes + _common_headers(envelope)
+    return json_v1.encode(envelope), attributes + raw.encode_in_brief(envelope)
 
 
 def _structured_event(envelope: Envelope) -> tuple[bytes, Headers]:
     # Kafka binding of CloudEvents 1.0 §3.3.
     content_type = ("content-type", b"application/cloudevents+json; charset=UTF-8")
-    return cloudevents.structured(envelope), [content_type, *_common_headers(envelope)]
+    return cloudevents.structured(envelope), [content_type, *raw.encode_in_brief(envelope)]
 
 
 def _datum(envelope: Envelope) -> tuple[bytes, Headers]:
-    return avro_v1.encode(envelope), [("content-type", b"application/avro"), *_common_headers(envelope)]
+    return avro_v1.encode(envelope), [("content-type", b"application/avro"), *raw.encode_in_brief(envelope)]
 
 
 def _content(envelope: Envelope) -> tuple[bytes, Headers]:
@@ -113,22 +113,6 @@ def _content(envelope: Envelope) -> tuple[bytes, Headers]:
     if reference is not None:
         return b"", [("mail-reference", msgspec.json.encode(reference)), *raw.encode(envelope)]
     return content or b"", [("content-type", b"message/rfc822"), *raw.encode(envelope)]
-
-
-def _common_headers(envelope: Envelope) -> Headers:
-    # As in `gateway.codec.raw`, whose other headers would be made for each mail and thrown away; a test compares them.
-    transaction = envelope.envelope
-    return [
-        ("mail-id", envelope.id.encode()),
-        ("mail-from", _argument(transaction.mail_from)),
-        *[("mail-rcpt", _argument(recipient)) for recipient in transaction.recipients],
-    ]
-
-
-def _argument(path: Sender | Recipient) -> bytes:
-    words = [f"<{path.address.raw}>"]
-    words += [f"{p.keyword}={p.value}" if p.value else p.keyword for p in path.parameters]
-    return " ".join(words).encode()
 
 
 _FORMS: dict[tuple[str, str], Callable[[Envelope], tuple[bytes, Headers]]] = {

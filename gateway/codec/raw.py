@@ -36,7 +36,7 @@ from gateway.envelope import (
     encode_container,
 )
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "encode_in_brief"]
 
 _PATH = re.compile(r'<((?:[^">]++|"(?:[^"\\]++|\\.)*+")*+)>')
 
@@ -75,6 +75,16 @@ def encode(envelope: Envelope) -> list[tuple[str, bytes]]:
     headers = [(name, text.encode()) for name, text in texts if text]
     headers += [(_container_name(container.index), encode_container(container)) for container in metadata.containers]
     return headers
+
+
+def encode_in_brief(envelope: Envelope) -> list[tuple[str, bytes]]:
+    """Only which mail it is, from whom and for whom: `mail-id`, `mail-from` and `mail-rcpt`, as `encode` has them."""
+    transaction = envelope.envelope
+    return [
+        ("mail-id", envelope.id.encode()),
+        ("mail-from", _argument(transaction.mail_from).encode()),
+        *[("mail-rcpt", _argument(recipient).encode()) for recipient in transaction.recipients],
+    ]
 
 
 def decode(headers: Iterable[tuple[str, bytes]]) -> tuple[TransactionEnvelope, tuple[Container, ...]]:
