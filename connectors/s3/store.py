@@ -1,4 +1,4 @@
-"""Requests to the store through boto3, each bounded in time and repeated a bounded number of times."""
+"""Requests to the store through boto3, and small objects past most of it, bounded in time and in number."""
 
 import random
 from concurrent.futures import CancelledError
@@ -17,6 +17,7 @@ from connectors.s3 import failures
 from connectors.s3.body import Body
 from connectors.s3.failures import OutcomeUnknown
 from connectors.s3.settings import S3Settings
+from connectors.s3.small_objects import SmallObjects
 from connectors.s3.threads import Permit
 from gateway import __version__
 from gateway.envelope import BLOCK
@@ -45,14 +46,17 @@ class Store:
     def __init__(self, settings: S3Settings) -> None:
         """Raises BotoCoreError. This may ask the network, for the credentials of the machine's role."""
         self.bucket = settings.bucket
-        self._client = _client(settings)
+        session = Session(
+            aws_access_key_id=settings.access_key_id or None,
+            aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
+            region_name=settings.region or None,
+        )
+        self._client = _client(session, settings)
+        self._small_objects = SmallObjects(self._client, session.get_credentials())
 
     def send(self, operation: str, **parameters: Any) -> Any:
         """The store's whole answer to one request, such as `"head_object"`. Raises ClientError or BotoCoreError."""
-        answer = getattr(self._client, operation)(Bucket=self.bucket, **parameters)
-        if operation in _PROOFS and _PROOFS[operation] not in answer:
-            raise ConnectionClosedError(endpoint_url=self._client.meta.endpoint_url)
-        return answer
+        return self._proven(operation, getattr(self._client, operation)(Bucket=self.bucket, **parameters))
 
     def attempt(self, permit: Permit, operation: str, **parameters: Any) -> Any:
         """As `send`, but again where a moment later it may succeed. For requests that may safely be repeated.
@@ -65,6 +69,10 @@ class Store:
         pauses = iter(_PAUSES)
         while True:
             try:
+                permit.check()
+                if operation == "put_object" and (answer := self._small_objects.put(parameters)) is not None:
+                    return self._proven(operation, answer)
+                # Again, since the store may have sent it elsewhere.
                 permit.check()
                 return self.send(operation, **parameters)
             except (ClientError, BotoCoreError, CancelledError) as error:
@@ -83,8 +91,13 @@ class Store:
         """Close the connections that are not in use."""
         self._client.close()
 
+    def _proven(self, operation: str, answer: Any) -> Any:
+        if operation in _PROOFS and _PROOFS[operation] not in answer:
+            raise ConnectionClosedError(endpoint_url=self._client.meta.endpoint_url)
+        return answer
 
-def _client(settings: S3Settings) -> Any:
+
+def _client(session: Session, settings: S3Settings) -> Any:
     # A store that hangs is to be known as such before the deadline.
     patience = settings.deadline_seconds / 4
     config = Config(
@@ -101,14 +114,7 @@ def _client(settings: S3Settings) -> Any:
         s3={"addressing_style": "path" if settings.path_style else "auto"},
     )
     try:
-        client = Session().client(
-            "s3",
-            endpoint_url=settings.endpoint_url or None,
-            region_name=settings.region or None,
-            aws_access_key_id=settings.access_key_id or None,
-            aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
-            config=config,
-        )
+        client = session.client("s3", endpoint_url=settings.endpoint_url or None, config=config)
     except ValueError as error:
         # What the SDK says to a URL that it cannot use.
         raise InvalidEndpointConfigurationError(msg=str(error)) from error

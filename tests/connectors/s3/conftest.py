@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -117,6 +117,13 @@ async def open_connector() -> AsyncIterator[Callable[..., Any]]:
         await connector.close()
 
 
+@pytest.fixture(params=["the shorter way", "the SDK's way"])
+def either_way(request, monkeypatch) -> None:
+    """Have small objects go out as they do, and then again by the SDK, as where the shorter way does not know how."""
+    if request.param == "the SDK's way":
+        monkeypatch.setattr("connectors.s3.small_objects.SmallObjects.put", lambda *_: None)
+
+
 @dataclass(frozen=True)
 class Request:
     """A request as it leaves for the store."""
@@ -130,40 +137,76 @@ class Request:
         return urlsplit(self.url).path.split("/", 2)[2]
 
 
+def _operation(request: Any) -> str:
+    query = parse_qs(urlsplit(request.url).query, keep_blank_values=True)
+    match request.method:
+        case "PUT":
+            return "UploadPart" if "partNumber" in query else "PutObject"
+        case "POST":
+            return "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload"
+        case "DELETE":
+            return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
+        case "GET" if "list-type" in query:
+            return "ListObjectsV2"
+        case "GET":
+            return "ListMultipartUploads" if "uploads" in query else "GetObject"
+        case _:
+            return "HeadObject"
+
+
+class _Wire:
+    """All that a connector sends, whichever way: each listener is called before, and one may answer itself."""
+
+    def __init__(self, connector: Any) -> None:
+        self.listeners: list[Callable[[str, Any], AWSResponse | None]] = []
+        session = connector._bucket._store._client._endpoint.http_session
+        self._send, session.send = session.send, self.send
+
+    def send(self, request: Any) -> AWSResponse:
+        operation = _operation(request)
+        answers = [listener(operation, request) for listener in self.listeners]
+        return next(filter(None, answers), None) or self._send(request)
+
+
 @pytest.fixture
-def requests_of() -> Callable[[Any], list[Request]]:
+def wire_of() -> Callable[[Any], _Wire]:
+    return cache(_Wire)
+
+
+@pytest.fixture
+def requests_of(wire_of) -> Callable[[Any], list[Request]]:
     """The list to which every request of a connector is added from now on."""
 
     def watch(connector: Any) -> list[Request]:
         seen = []
 
-        def note(event_name: str, request: Any, **_: Any) -> None:
+        def note(operation: str, request: Any) -> None:
             headers = {
-                name: str(value, "latin-1") if isinstance(value, bytes) else value
+                name.lower(): str(value, "latin-1") if isinstance(value, bytes) else value
                 for name, value in request.headers.items()
             }
-            seen.append(Request(event_name.rpartition(".")[2], request.url, headers))
+            seen.append(Request(operation, request.url, headers))
 
-        connector._bucket._store._client.meta.events.register("before-send.s3", note)
+        wire_of(connector).listeners.append(note)
         return seen
 
     return watch
 
 
 @pytest.fixture
-def interfere() -> Callable[..., None]:
+def interfere(wire_of) -> Callable[..., None]:
     """Let a function answer a connector's requests of one operation: by an HTTP status and an error code, or not."""
 
     def register(connector: Any, operation: str, answer: Callable[[Any], tuple[int, str] | None]) -> None:
-        def handle(request: Any, **_: Any) -> AWSResponse | None:
-            given = answer(request)
+        def handle(asked: str, request: Any) -> AWSResponse | None:
+            given = answer(request) if asked == operation else None
             if given is None:
                 return None
             status, code = given
             raw = HTTPResponse(io.BytesIO(f"<Error><Code>{code}</Code></Error>".encode()), preload_content=False)
             return AWSResponse(request.url, status, {}, raw)
 
-        connector._bucket._store._client.meta.events.register(f"before-send.s3.{operation}", handle)
+        wire_of(connector).listeners.append(handle)
 
     return register
 

@@ -3,6 +3,8 @@ import pytest
 from connectors.s3 import CONNECTOR
 from gateway.testing import check_connector
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.mark.parametrize(
     ("layout", "max_in_flight"),

@@ -5,6 +5,8 @@ import pytest
 from connectors.s3 import CONNECTOR
 from gateway.connector import PermanentFailure, TransientFailure
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 LAYOUTS = pytest.mark.parametrize("layout", ["message", "batch"])
 QUICK = {"deadline_seconds": 4, "batch_max_age_seconds": 0.01}
 

@@ -10,6 +10,8 @@ from gateway.connector import TransientFailure
 from gateway.envelope import Content
 from tests.servers.fault_proxy import Bandwidth, FaultProxy, Latency, LimitData, ResetPeer, Slicer, Timeout
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 MIB = 1024 * 1024
 PARTS = {"multipart_threshold_bytes": 5 * MIB, "multipart_part_bytes": 5 * MIB}
 BROKEN = pytest.mark.parametrize(

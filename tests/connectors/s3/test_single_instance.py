@@ -92,7 +92,7 @@ async def test_the_reference_is_stored_first_and_the_envelope_last(connector, re
         ("HeadObject", KEY),
         ("PutObject", KEY),
     ]
-    assert content.headers["If-None-Match"] == "*"
+    assert content.headers["if-none-match"] == "*"
     assert envelope.key == f"{place_of(mail)}.json"
     assert [each.operation for each in again] == ["PutObject", "HeadObject", "HeadObject", "PutObject"]
 
