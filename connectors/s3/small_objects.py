@@ -1,9 +1,9 @@
 """Small objects, by a shorter way than the SDK's own: its way takes longer than a store takes to answer.
 
 The SDK resolves the bucket's address and how a request to it is signed, once, for the first request about the bucket
-itself. Its credentials (refreshed as ever), connections, time-outs, proxies and certificates are used here, so that
-what goes wrong on the way is what would go wrong there. What is left out is all that the SDK decides anew for each
-request: here that is always the same, PutObject of octets in memory.
+itself. Its credentials (refreshed as ever), signature, connections, time-outs, proxies and certificates are used here,
+so that what goes wrong on the way is what would go wrong there. What is left out is all that the SDK decides anew for
+each request: here that is always the same, PutObject of octets in memory.
 
 Whatever this way does not know is left to the SDK: content from a file, a parameter or a value that is not in the table
 below, another kind of signature (directory buckets), a bucket that turns out to be in another region.
@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
 from connectors.s3.failures import code_of
-from connectors.s3.signature import Key, signed
 
 __all__ = ["SmallObjects"]
 
@@ -46,9 +46,7 @@ _ELSEWHERE = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstrai
 class _Address:
     """Where the bucket is, what a signature for it names, and as what program the SDK introduces itself there."""
 
-    origin: str
-    host: str
-    path: str
+    url: str
     region: str
     service: str
     user_agent: str
@@ -73,19 +71,11 @@ class SmallObjects:
         address, headers, body = self._address, _headers(parameters), parameters["Body"]
         if address is None or headers is None or not isinstance(body, bytes) or self._credentials is None:
             return None
+        url = f"{address.url}/{quote(parameters['Key'], safe='/~')}"
+        request = AWSRequest("PUT", url, headers={"User-Agent": address.user_agent, **headers}, data=body)
         credentials = self._credentials.get_frozen_credentials()
-        key = Key(
-            access_key=credentials.access_key,
-            secret_key=credentials.secret_key,
-            token=credentials.token or "",
-            region=address.region,
-            service=address.service,
-        )
-        path = f"{address.path}/{quote(parameters['Key'], safe='/~')}"
-        headers = signed("PUT", path, {"host": address.host, **headers}, body, key, datetime.now(UTC))
-        # Proxies may change these, so they are not signed.
-        headers |= {"user-agent": address.user_agent, "content-length": str(len(body))}
-        answer = self._session.send(AWSPreparedRequest("PUT", address.origin + path, headers, body, False))
+        S3SigV4Auth(credentials, address.service, address.region).add_auth(request)
+        answer = self._session.send(request.prepare())
         status = answer.status_code
         if status < 300:
             return {name: answer.headers[header] for name, header in _PROPERTIES.items() if header in answer.headers}
@@ -105,9 +95,7 @@ class SmallObjects:
             return
         url, context = urlsplit(request.url), request.context.get("signing", {})
         self._address = _Address(
-            origin=f"{url.scheme}://{url.netloc}",
-            host=url.netloc.removesuffix(":443" if url.scheme == "https" else ":80"),
-            path=url.path.rstrip("/"),
+            url=f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}",
             region=context.get("region", region_name),
             service=context.get("signing_name", signing_name),
             user_agent=request.headers["User-Agent"],

@@ -99,12 +99,11 @@ def essence(request):
     }
     for name in ("amz-sdk-invocation-id", "amz-sdk-request", "x-amz-date"):
         headers.pop(name, None)
-    # The SDK leaves this one to its connection.
-    host = headers.pop("host", None)
     # The signatures differ by the SDK's own headers.
     headers["authorization"] = headers["authorization"].partition(",")[0]
-    body = request.body if isinstance(request.body, bytes) else request.body.read()
-    return request.method, request.url, host, headers, body
+    # An empty one is none.
+    body = request.body or b""
+    return request.method, request.url, headers, body if isinstance(body, bytes) else body.read()
 
 
 @pytest.mark.parametrize("keys", OPERATED, ids=str)
@@ -117,9 +116,8 @@ def test_the_store_gets_the_same_either_way(opened, by_the_sdk, keys):
     recorder.bucket.put_mark("content/mark", Permit(), only_first=True)
     assert recorder.ways == [False, False, True, True]
     short, short_mark, long, long_mark = map(essence, recorder.sent)
-    assert short[2] == recorder.sent[2].url.split("/")[2].removesuffix(":443")
-    assert (*short[:2], *short[3:]) == (*long[:2], *long[3:])
-    assert (*short_mark[:2], *short_mark[3:]) == (*long_mark[:2], *long_mark[3:])
+    assert short == long
+    assert short_mark == long_mark
 
 
 def test_the_answer_is_the_same_either_way(opened, by_the_sdk):
@@ -159,8 +157,8 @@ def test_credentials_of_the_environment_are_used_with_their_token(opened, by_the
     by_the_sdk()
     recorder.put()
     short, long = map(essence, recorder.sent)
-    assert short[3] == long[3]
-    assert short[3]["x-amz-security-token"] == "token"
+    assert short == long
+    assert short[2]["x-amz-security-token"] == "token"
 
 
 def test_credentials_that_were_refreshed_are_used_at_once(opened):
