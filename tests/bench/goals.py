@@ -28,9 +28,9 @@ _SAME_WORK = (
 )
 _AIOKAFKA = "aiokafka by itself, with no mail to take, bounds every gateway that uses it, and shares its core with SMTP"
 _TWO_CORES = "the generator needs part of a core, and so does the broker, where there is one; here are no more than two"
-_BOTO3 = (
-    "boto3 takes the CPU for an object that is said below, of one core in however many threads; the `batch` layout "
-    "asks it once for hundreds of mails"
+_REQUESTS = (
+    "a request takes the CPU for an object that is said below, of one core in however many threads, and the store "
+    "needs the other; the `batch` layout makes one for hundreds of mails"
 )
 _ANOTHER_COMMAND = (
     "a container is a command with a reply of its own, checked and shown in the envelope: as much work as a recipient"
@@ -135,7 +135,7 @@ def _s3(measured: Measured) -> Iterator[Goal]:
     store, puts = measured.single.get("store puts per second"), puts_per_second(measured)
     reached = puts / store if store and puts else None
     text = "S3, `message` layout: objects a second to what the store takes by itself"
-    yield _least(text, 1.0, reached, why=_BOTO3)
+    yield _least(text, 1.0, reached, why=_REQUESTS)
 
 
 def _costs(measured: Measured) -> Iterator[Goal]:
