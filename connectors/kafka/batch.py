@@ -100,7 +100,7 @@ class Accumulator(MessageAccumulator):  # type: ignore[misc]  # aiokafka has no 
         """
         batch = self._batch_of(sent)
         if batch is None:
-            # A batch that the caller made has no futures of records.
+            # A batch that the caller made has no futures of records, and one that was settled just now is not there.
             return NotAcknowledged(TimeoutError("the brokers have not answered"), possibly_stored=True)
         reason = batch.trouble or TimeoutError(self._waits_for(batch))
         if not batch.possibly_stored:

@@ -75,7 +75,10 @@ class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
 
 
 class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-    """An idempotent producer that waits for every in-sync replica. All options of AIOKafkaProducer but those two."""
+    """An idempotent producer that waits for every in-sync replica, and chooses partitions as the Java client does.
+
+    It has all options of AIOKafkaProducer but those three.
+    """
 
     def __init__(self, *, request_timeout_ms: int, **options: Any) -> None:
         super().__init__(

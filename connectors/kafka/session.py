@@ -76,6 +76,9 @@ class Session:
             return self._given_up(sent, late)
         except (errors.KafkaError, OSError) as error:
             raise NotAcknowledged(error) from error
+        finally:
+            # An exception that it holds holds this frame, and with it the record.
+            sent = None
 
     async def find(self, topic: str) -> None:
         """Return when the brokers know `topic`. Raises the errors of aiokafka."""
@@ -124,6 +127,8 @@ class Session:
         finally:
             limit.lift()
             self._leave(limit)
+            # As in `send`.
+            del sent, limit
 
     async def _send_shared(self, record: Record) -> "asyncio.Future[RecordMetadata]":
         sent: asyncio.Future[RecordMetadata] = await self._producer.send(
