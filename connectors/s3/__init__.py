@@ -32,9 +32,9 @@ again because its outcome was unknown may be in two files, under one id.
 Nothing is ever overwritten, and the store checks every object against its SHA-256. Large objects go in parts. An upload
 that a crash interrupted is aborted when its mail comes again, or at a start an hour later or more; a lifecycle rule of
 the bucket should do so too.
-An object of up to 256 KB that goes whole takes less than half of the processor's time that boto3 needs for one: it is
-signed here and sent over boto3's connections, with its credentials, proxies and certificates. In a directory bucket,
-and in one to which a request is redirected, boto3 sends these too.
+A small object, of up to 256 KB, does not go all of boto3's way, which would take it twice the processor's time: of
+boto3 only the signature and the connections are used, with its credentials, proxies and certificates. In a directory
+bucket, and in one to which such a request is redirected, boto3 sends these too.
 The credentials need `s3:PutObject`, `s3:GetObject`, `s3:AbortMultipartUpload` and `s3:ListBucketMultipartUploads`; for
 tags and retention also `s3:PutObjectTagging` and `s3:PutObjectRetention`; for shared
 content also `s3:ListBucket` and `s3:DeleteObject`, which `mailsluice archive` needs too.

@@ -4,6 +4,7 @@ import hashlib
 import io
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -120,21 +121,29 @@ def test_the_store_gets_the_same_either_way(opened, by_the_sdk, keys):
     assert short_mark == long_mark
 
 
-def test_the_answer_is_the_same_either_way(opened, by_the_sdk):
+@pytest.mark.parametrize("body", [b"", b"<PutObjectResult/>"], ids=str)
+def test_the_answer_is_the_same_either_way(opened, by_the_sdk, body):
     recorder = opened()
-    recorder.answer = lambda _: (200, {"ETag": '"e"', "x-amz-version-id": "v"}, b"")
+    recorder.answer = lambda _: (200, {"ETag": '"e"', "x-amz-version-id": "v"}, body)
     short = recorder.put()
     by_the_sdk()
     long = recorder.put()
     assert short == {name: long[name] for name in ("ETag", "VersionId")}
 
 
-@pytest.mark.parametrize("body", [BUSY, b"<html>busy</html>", b"", b"<Error><Co"], ids=str)
-@pytest.mark.parametrize("status", [400, 403, 409, 412, 429, 500, 502, 503, 507])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *product([400, 403, 409, 412, 429, 500, 502, 503, 507], [BUSY, b"<html>busy</html>", b"", b"<Error><Co"]),
+        # Found out after the store had begun to answer.
+        *product([200], [BUSY, b"<Error><Co", b"<Err", b"busy", b"\n"]),
+    ],
+    ids=str,
+)
 def test_an_error_is_the_same_either_way(opened, by_the_sdk, monkeypatch, status, body):
     monkeypatch.setattr("connectors.s3.store._PAUSES", ())
     recorder = opened()
-    recorder.answer = lambda _: (status, {"x-amz-request-id": "r"}, body)
+    recorder.answer = lambda _: (status, {"x-amz-request-id": "r", "ETag": '"e"'}, body)
     errors = []
     for switch in (lambda: None, by_the_sdk):
         switch()
