@@ -24,7 +24,7 @@ __all__ = ["check_connector"]
 
 _EMIT_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
-_GRACE_SECONDS = 0.5
+_GRACE_SECONDS = 0.2
 # After how many turns of the event loop an emit is cancelled.
 _TURNS = (0, 1, 2, 4, 8, 16)
 
@@ -118,17 +118,16 @@ class _Check:
 
         async def cancel_and_let_end() -> None:
             emit.cancel()
-            for _ in range(_TURNS[-1]):
-                await asyncio.sleep(0)
+            await asyncio.wait([emit], timeout=_GRACE_SECONDS)
 
         def cancel(_content: WatchedContent) -> None:
             if threading.get_ident() == loop_thread:
                 loop.call_soon(emit.cancel)
             else:
                 # An emit that does not wait for its thread ends meanwhile, and the thread's read is a late one. One
-                # that lets the event loop wait for this read needs the grace.
+                # that lets the event loop wait for this read lets it wait no longer than this.
                 with suppress(TimeoutError):
-                    asyncio.run_coroutine_threadsafe(cancel_and_let_end(), loop).result(_GRACE_SECONDS)
+                    asyncio.run_coroutine_threadsafe(cancel_and_let_end(), loop).result(2 * _GRACE_SECONDS)
 
         emit = asyncio.create_task(self._emit("a mail whose emit was cancelled", mail, on_read=cancel))
         await _ended(emit)

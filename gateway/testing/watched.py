@@ -12,7 +12,7 @@ __all__ = ["WatchedContent"]
 class WatchedContent(Content):
     """The octets of another content. `on_read` is called with it before each read, in the thread that reads.
 
-    `was_read_late` tells whether anything was read, or still about to be read, when `emit_has_ended()`, or later.
+    `was_read_late` tells whether anything was read after `emit_has_ended()`, or was about to be read by then.
     """
 
     __slots__ = ("_about_to_read", "_has_ended", "_lock", "_on_read", "_watched", "was_read_late")
