@@ -1,5 +1,7 @@
 """One thread that owns the database and commits in groups: what comes while one commit runs goes into the next.
 
+What one turn of the event loop wants comes to the thread together, what is patient with whatever is committed next.
+
 An operation is a function of the connection, or one that is done for many at once (`Joint`). Its result is told only
 after the commit that holds it has returned. When a commit fails, everything in its group has failed. A failed read,
 write or sync is final for that connection: it is closed, and a new one first brings the whole log into the database
@@ -32,6 +34,7 @@ T = TypeVar("T")
 
 Operation = Callable[[apsw.Connection], T]
 
+# Where a group ends that more could be added to.
 _GROUP = 512
 # How long what nobody waits for lies, so that it goes with a commit that is made anyway.
 _PATIENCE_SECONDS = 0.01
@@ -85,7 +88,7 @@ class _Done(NamedTuple):
 
 
 class Writer:
-    """Runs operations in order, from one event loop.
+    """Runs operations from one event loop, in order but for those that are patient.
 
     `connect` opens the database, again after each failure of it, and is told whether it was found to be damaged.
     """
