@@ -11,10 +11,12 @@ def make_directory(path: Path) -> None:
     """Make `path` where it does not exist, for its owner only, and the ones above it. Raises OSError."""
     if path.is_dir():
         return
-    if path.exists():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     make_directory(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        # Another process may make it at this moment, too.
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
     sync_directory(path.parent)
 
 
