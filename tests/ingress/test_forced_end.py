@@ -203,7 +203,8 @@ def no_collector():
 
 
 def sessions_left():
-    return [each for each in gc.get_objects() if isinstance(each, Session)]
+    # By their type: what `isinstance` asks may be a weak reference to something that is gone.
+    return [each for each in gc.get_objects() if type(each) is Session]
 
 
 @pytest.mark.usefixtures("no_collector")
