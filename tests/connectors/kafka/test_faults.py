@@ -106,19 +106,26 @@ async def test_a_cancelled_emit_lets_the_others_be(kafka, make_topic, start):
     assert session_of(connector) is session
 
 
-async def test_emits_that_are_cancelled_leave_those_in_their_batch_alone(kafka, make_topic, start):
+async def test_emits_that_are_cancelled_leave_those_in_their_batch_alone(kafka, make_topic, start, monkeypatch):
     topic = make_topic()
     connector = await start(topic, linger_milliseconds=200)
     await connector.emit(plain_mail())
     session = session_of(connector)
+    looked_at = []
+
+    def look_at(settled, end_unless_done=session._end_unless_done):
+        end_unless_done(settled)
+        looked_at.append(settled)
+
+    monkeypatch.setattr(session, "_end_unless_done", look_at)
     emits = [asyncio.create_task(connector.emit(plain_mail())) for _ in range(20)]
     await until(lambda: len(session._sending) == 20)
     for emit in emits[::2]:
         emit.cancel()
     await until(lambda: len(session._sending) == 10)
     assert {type(found) for found in await asyncio.gather(*emits[1::2])} == {Receipt}
-    # As long as a record may go on when nobody waits for it any more.
-    await asyncio.sleep(2.1)
+    # When a record has gone on for as long as it may while nobody waits for it.
+    await until(lambda: len(looked_at) == 10)
     assert session_of(connector) is session
     assert not session.has_ended
     assert len(await kafka.read(topic, 21)) == 21
