@@ -9,7 +9,7 @@ from gateway.app.failure import StartError
 from gateway.app.keys import load_keys
 from gateway.app.listeners import listen, listener_settings
 from gateway.app.places import Places, address_of, cannot_listen
-from gateway.app.process import max_connections
+from gateway.app.process import max_connections, max_content_files
 from gateway.config import Config, Listener
 from gateway.delivery import Routes
 from gateway.ingress import Admission, ListenerSettings
@@ -36,6 +36,7 @@ class Doors:
             largest_message=_largest_message(config),
             min_free_percent=_min_free_percent(config),
             max_connections=max_connections(),
+            max_files=max_content_files(),
             sharers=config.gateway.workers,
         )
 

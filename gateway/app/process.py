@@ -6,7 +6,14 @@ import os
 import resource
 from collections.abc import Callable
 
-__all__ = ["allow_connections", "collect_seldom", "event_loop", "max_connections", "occupy_standard_descriptors"]
+__all__ = [
+    "allow_connections",
+    "collect_seldom",
+    "event_loop",
+    "max_connections",
+    "max_content_files",
+    "occupy_standard_descriptors",
+]
 
 _FEWEST_RESERVED = 32
 _AS_GOOD_AS_INFINITE = 1 << 20
@@ -32,16 +39,22 @@ def allow_connections() -> None:
 
 
 def max_connections() -> int:
-    """How many connections the descriptors of this process are enough for.
+    """How many connections the descriptors of this process are enough for: two thirds of those that mail may use."""
+    return max(1, _for_mail() * 2 // 3)
 
-    Each may need two, its own and that of the file which holds a large content. A quarter of all is kept for the rest:
-    the files of the spool and of its mail under delivery, the sockets and files of the connectors, the log. Some 20 are
-    in use before anything happens, so it is 32 at least.
-    """
+
+def max_content_files() -> int:
+    """How many large contents may be received at one time, each in a file: the other third."""
+    return max(1, _for_mail() // 3)
+
+
+def _for_mail() -> int:
+    # A quarter of all is kept for the rest: the files of the spool and of its mail under delivery, the sockets and
+    # files of the connectors, the log. Some 20 are in use before anything happens, so it is 32 at least.
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         limit = _AS_GOOD_AS_INFINITE
-    return max(1, (limit - max(_FEWEST_RESERVED, limit // 4)) // 2)
+    return limit - max(_FEWEST_RESERVED, limit // 4)
 
 
 def collect_seldom() -> None:

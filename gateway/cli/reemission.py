@@ -18,7 +18,7 @@ from gateway.app.connectors import (
     open_connectors,
     with_references,
 )
-from gateway.app.process import max_connections
+from gateway.app.process import max_content_files
 from gateway.config import ConfiguredConnector
 from gateway.connector import DeliveryFailure, DestinationClosed, TransientFailure
 from gateway.delivery import Destination
@@ -127,8 +127,8 @@ class _UnderWay:
         self._destination = destination
         self._attempts = attempts
         self._pause_seconds = 1 / per_second if per_second else 0.0
-        # Each may need a file and a connection, as a connection of the gateway may.
-        self._places = min(destination.max_in_flight, max_connections())
+        # Each may need a file and a connection, as a mail that the gateway receives may.
+        self._places = min(destination.max_in_flight, max_content_files())
         self._octets_of: dict[asyncio.Task[Outcome], int] = {}
         self._last_of_key: dict[bytes, asyncio.Task[Outcome]] = {}
         self._time = asyncio.get_running_loop().time

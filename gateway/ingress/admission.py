@@ -32,8 +32,8 @@ class Admission:
 
     `min_free_percent` is the share of the spool's file system, and of its inodes, below which mail is refused; so it is
     in any case where one and a half of the largest messages do not fit. `max_connections` is for all listeners
-    together. `sharers` is the number of processes, this one included, that take mail beside each other: each uses an
-    equal share of memory and disk.
+    together, and so is `max_files`, in which large content is received. `sharers` is the number of processes, this one
+    included, that take mail beside each other: each uses an equal share of memory and disk.
     """
 
     def __init__(
@@ -43,13 +43,14 @@ class Admission:
         largest_message: int,
         min_free_percent: float = 0.0,
         max_connections: float = inf,
+        max_files: float = inf,
         sharers: int = 1,
     ) -> None:
         self._spool = spool
         self._sharers = sharers
         self._max_connections = max_connections
         self._connections = 0
-        self._use = _Use()
+        self._use = _Use(max_files)
         self._spare = 0
         self._shortage: tuple[Reply, str] | None = None
         self._told: set[Reply] = set()
@@ -129,14 +130,16 @@ class Admission:
 
 
 class _Use:
-    """What all mails under way have together, in octets: of the disk as far as is known, and of memory."""
+    """What all mails under way have together: octets of the disk as far as is known, octets of memory, and files."""
 
-    __slots__ = ("in_memory", "max_in_memory", "reserved")
+    __slots__ = ("files", "in_memory", "max_files", "max_in_memory", "reserved")
 
-    def __init__(self) -> None:
+    def __init__(self, max_files: float) -> None:
         self.reserved = 0
         self.in_memory = 0
         self.max_in_memory = 0
+        self.files = 0
+        self.max_files = max_files
 
 
 class Room:
@@ -145,13 +148,14 @@ class Room:
     What has come is counted though it may lie on the disk already: the last look at the disk may be older.
     """
 
-    __slots__ = ("_in_memory", "_received", "_reserved", "_use")
+    __slots__ = ("_has_file", "_in_memory", "_received", "_reserved", "_use")
 
     def __init__(self, use: _Use, declared: int) -> None:
         self._use = use
         self._reserved = declared
         self._received = 0
         self._in_memory = 0
+        self._has_file = False
         use.reserved += declared
 
     def take_content(self, octets: int) -> Reply | None:
@@ -162,11 +166,23 @@ class Room:
         """Count a metadata container that has come; a reply says that there is no more room."""
         return self._take(octets, in_memory=octets)
 
+    def take_file(self) -> Reply | None:
+        """Count the file that content needs once it is large; a reply says that there are too many of them."""
+        use = self._use
+        if not self._has_file:
+            if use.files >= use.max_files:
+                return _NO_MEMORY
+            self._has_file = True
+            use.files += 1
+        return None
+
     def release(self) -> None:
         """The mail is answered or void. Doing so twice changes nothing."""
         self._use.reserved -= self._reserved
         self._use.in_memory -= self._in_memory
+        self._use.files -= self._has_file
         self._reserved = self._in_memory = 0
+        self._has_file = False
 
     def _take(self, octets: int, *, in_memory: int) -> Reply | None:
         use = self._use

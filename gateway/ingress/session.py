@@ -281,12 +281,15 @@ class Session(asyncio.Protocol):
         self._discard()
 
     def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
-        content = self._open_transaction.content
+        content, room = self._open_transaction.content, self._open_room
         content.write(received.octets)
-        if (refusal := self._open_room.take_content(len(received.octets))) is not None:
+        if (refusal := room.take_content(len(received.octets))) is None and content.is_full:
+            refusal = room.take_file()
+            if refusal is None:
+                return self._store()
+        if refusal is not None:
             self._connection.fail_transaction(refusal)
-            return None
-        return self._store() if content.is_full else None
+        return None
 
     def _take_container(self, container: ContainerReceived) -> None:
         self._open_transaction.add_container(container.type, container.data)

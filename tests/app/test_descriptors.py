@@ -3,11 +3,12 @@
 import resource
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from gateway.app.process import max_connections
+from gateway.app.process import max_connections, max_content_files
 from tests.app.gateway_process import GatewayProcess
 
 CONFIGURATION = """
@@ -30,6 +31,7 @@ accept = "spooled"
 """
 DESCRIPTORS = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({64}, {64}))"
 LOOPS = {"asyncio": "import sys; sys.modules['uvloop'] = None", "uvloop": "import uvloop"}
+FILES = (64 - 32) // 3
 # More than are kept in memory.
 LARGE = b"BDAT 600000 LAST\r\n" + b"x" * 600_000
 
@@ -78,6 +80,16 @@ def wait_until(condition):
         time.sleep(0.02)  # another process is looked at
 
 
+def files_of_large_content(pid):
+    """How many files without a name the process has open in its spool."""
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            name = str(descriptor.readlink())
+            count += name.endswith(" (deleted)") and "/spool/" in name
+    return count
+
+
 def archived(folder):
     return len(list((folder / "mail").rglob("*.json")))
 
@@ -97,20 +109,29 @@ def test_more_clients_than_descriptors_disturb_nobody_who_is_connected(tmp_path,
         crowd = [Client(addresses[number % 2]) for number in range(200)]
         greetings = [client.reply() for client in crowd]
         places = sum(greeting.startswith(b"220 ") for greeting in greetings)
-        assert places == (64 - 32) // 2 - 1
+        assert places == (64 - 32) * 2 // 3 - 1
         assert greetings.count(b"421 4.3.2 too many connections, try again later\r\n") == 200 - places
         started = time.monotonic()
         assert early.ask(b"NOOP\r\n").startswith(b"250 ")
         assert time.monotonic() - started < 1
-        # Each of those who stay may need a file besides, and the spool has its own.
+        # Some of those who stay may need a file besides, and the spool has its own.
         staying = [client for client, greeting in zip(crowd, greetings, strict=True) if greeting.startswith(b"220 ")]
         for client in (early, *staying):
             client.send(b"EHLO client.example.net\r\n")
             assert client is early or client.reply().startswith(b"250 ")
         assert early.reply().startswith(b"250 ")
         for client in (early, *staying):
-            assert client.mail(LARGE).startswith(b"250 ")
-        wait_until(lambda: archived(tmp_path) == 2 + places)
+            client.send(b"MAIL FROM:<s@example.net>\r\nRCPT TO:<a@example.org>\r\n")
+            assert [client.reply()[:3], client.reply()[:3]] == [b"250", b"250"]
+            client.send(LARGE[:-1])
+        wait_until(lambda: files_of_large_content(process.pid) == FILES)
+        for client in (early, *staying):
+            client.send(LARGE[-1:])
+        answers = [client.reply() for client in (early, *staying)]
+        assert sum(answer.startswith(b"250 ") for answer in answers) >= FILES
+        assert {answer[:9] for answer in answers} <= {b"250 2.0.0", b"452 4.3.1"}
+        accepted = [answer for answer in answers if answer.startswith(b"250 ")]
+        wait_until(lambda: archived(tmp_path) == 1 + len(accepted))
         # Nothing goes round in a circle meanwhile.
         before = processor_seconds(process.pid)
         time.sleep(1)  # how much is done in a second is what is asked
@@ -129,7 +150,8 @@ def test_more_clients_than_descriptors_disturb_nobody_who_is_connected(tmp_path,
         early.close()
 
 
-def test_connections_leave_a_quarter_of_the_descriptors_to_others(monkeypatch):
-    for limit, expected in ((64, 16), (1024, 384), (20_000, 7_500), (32, 1), (resource.RLIM_INFINITY, 393_216)):
+def test_connections_and_content_leave_a_quarter_of_the_descriptors_to_others(monkeypatch):
+    expected = {64: (21, 10), 1024: (512, 256), 20_000: (10_000, 5_000), 32: (1, 1)}
+    for limit, numbers in {**expected, resource.RLIM_INFINITY: (524_288, 262_144)}.items():
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert max_connections() == expected
+        assert (max_connections(), max_content_files()) == numbers

@@ -292,3 +292,22 @@ async def test_listeners_of_one_admission_share_its_room(tmp_path, disk):
     ):
         assert await first.codes(HELLO, MAIL % b" SIZE=9999999", count=2) == [250, 250]
         assert await second.codes(HELLO, MAIL % b"", count=2) == [250, 452]
+
+
+async def test_content_that_would_need_a_file_too_many_is_refused_and_the_next_one_is_not(tmp_path):
+    shared = Admission(tmp_path, largest_message=10 * MEBIBYTE, max_files=1)
+    async with gateway(settings(tmp_path), admission=shared) as running:
+        first, second = [await running.connect() for _ in range(2)]
+        for client in (first, second):
+            assert await client.codes(HELLO, ENVELOPE, count=3) == [250] * 3
+        first.send(b"BDAT 300000\r\n" + bytes(300_000))
+        assert await first.code() == 250
+        # So many octets do not come at once: the refusal is before the last of them.
+        second.send(b"BDAT 2000000 LAST\r\n" + bytes(2_000_000))
+        assert await second.code() == 452
+        # Small content needs none.
+        assert await second.codes(ENVELOPE, SMALL, count=3) == [250] * 3
+        first.send(b"BDAT 7 LAST\r\nhello\r\n")
+        assert await first.code() == 250
+        second.send(ENVELOPE + b"BDAT 2000000 LAST\r\n" + bytes(2_000_000))
+        assert [await second.code() for _ in range(3)] == [250] * 3
