@@ -118,6 +118,7 @@ def retry(
     everything: Annotated[
         bool, typer.Option("--all", help="All dead letters, all that waits, and all paused connectors.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let deliveries be tried again now, dead letters among them, with all their attempts before them.
 
@@ -130,6 +131,7 @@ def retry(
     with opened_spool(directory, config) as (inspection, known):
         from msgspec import structs
 
+        from gateway.cli import spool_text as text
         from gateway.cli.reemission_run import working
         from gateway.cli.terminal import printable
         from gateway.spool import State, intervention
@@ -155,14 +157,19 @@ def retry(
                 left += some.left
                 refused += len(some.refused)
                 for delivery, problem in some.refused:
+                    if as_json:
+                        typer.echo(text.refused_json(delivery, problem))
                     sentence = f"{delivery.id} for {delivery.connector} stays as it is: {problem}"
                     progress.console.print(printable(f"mailsluice: {sentence}"), markup=False, soft_wrap=True)
                 progress.advance(progress.task_ids[0], some.retried + some.left + len(some.refused))
         names = [each.connector for each in inspection.paused() if everything or each.connector == connector]
         resumed = intervention.resume(inspection, names) if names else ()
-        typer.echo(f"retried: {retried}, left as they are: {left + refused}")
+        if as_json:
+            typer.echo(text.counts_json("retried", retried=retried, left=left, refused=refused))
+        else:
+            typer.echo(f"retried: {retried}, left as they are: {left + refused}")
         for name in resumed:
-            typer.echo(f"resumed: {name}")
+            typer.echo(text.resumed_json(name) if as_json else f"resumed: {name}")
     if refused:
         raise typer.Exit(1)
 
@@ -180,6 +187,7 @@ def export(
     newer_than: NewerOption = None,
     recipient: RecipientOption = None,
     error: ErrorOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy messages into an archive of .eml, .bmtd and .json files, whole and exact; `mailsluice verify` checks it.
 
@@ -188,6 +196,7 @@ def export(
     with opened_spool(directory, config) as (inspection, known):
         from gateway.app import StartError
         from gateway.cli import reemission_run
+        from gateway.cli import spool_text as text
 
         selection = read_selection(
             inspection,
@@ -211,5 +220,9 @@ def export(
             )
         except StartError as unavailable:
             fail(str(unavailable), status=1)
-    typer.echo(f"messages: {tally.mails}, exported: {tally.delivered}, failed: {tally.failed}, octets: {tally.octets}")
+    counts = {"messages": tally.mails, "exported": tally.delivered, "failed": tally.failed, "octets": tally.octets}
+    if as_json:
+        typer.echo(text.counts_json("exported", **counts))
+    else:
+        typer.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
     reemission_run.conclude(tally, interrupted="exports the rest")

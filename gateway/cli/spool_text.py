@@ -15,11 +15,14 @@ from gateway.spool.inspection import Paused, SpooledDelivery, SpooledMessage
 __all__ = [
     "HEADING",
     "Totals",
+    "counts_json",
     "delivery_json",
     "delivery_line",
     "message_json",
     "message_lines",
     "paused_json",
+    "refused_json",
+    "resumed_json",
     "since",
 ]
 
@@ -76,6 +79,21 @@ def delivery_json(delivery: SpooledDelivery) -> str:
 def paused_json(paused: Paused) -> str:
     """A paused connector as JSON."""
     return json_line(_paused(paused))
+
+
+def refused_json(delivery: SpooledDelivery, problem: str) -> str:
+    """A delivery that stays as it is although it was to be tried again, and why."""
+    return json_line({"kind": "refused", "id": delivery.id, "connector": delivery.connector, "problem": problem})
+
+
+def resumed_json(connector: str) -> str:
+    """A connector that gets mail again."""
+    return json_line({"kind": "resumed", "connector": connector})
+
+
+def counts_json(kind: str, **counts: int) -> str:
+    """What a command has done, in numbers."""
+    return json_line({"kind": kind, **counts})
 
 
 def since(paused: Paused) -> str:

@@ -182,6 +182,31 @@ def test_retry_refuses_what_is_damaged(folder, mailsluice):
     )
 
 
+def test_retry_says_the_same_as_json(folder, mailsluice):
+    damaged, dead, under_way = sample("large content in a file"), plain_mail(), plain_mail()
+    fill(
+        folder,
+        Spooled(mail=damaged, states={"a": State.QUARANTINED}),
+        Spooled(mail=dead, states={"a": State.DEAD}),
+        Spooled(mail=under_way, states={"a": State.ATTEMPTED}),
+        paused={"a": "410"},
+    )
+    (folder / "content" / damaged.envelope.id).write_bytes(b"zeros")
+    states = [option for state in ("quarantined", "dead", "attempted") for option in ("--state", state)]
+    outcome = mailsluice("spool", "retry", "--connector", "a", *states, "--spool", folder, "--json")
+    assert outcome.exit_code == 1
+    assert objects(outcome) == [
+        {
+            "kind": "refused",
+            "id": damaged.envelope.id,
+            "connector": "a",
+            "problem": "the content is not the one that was stored: its SHA-256 differs",
+        },
+        {"kind": "retried", "retried": 1, "left": 1, "refused": 1},
+        {"kind": "resumed", "connector": "a"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [

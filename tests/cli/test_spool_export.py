@@ -1,5 +1,7 @@
 """`mailsluice spool export`: what comes out of a spool is an archive like any other."""
 
+import json
+
 import pytest
 
 from gateway import archive
@@ -58,6 +60,15 @@ def test_what_is_damaged_is_named_and_the_others_are_exported(tmp_path):
     outcome = run("spool", "export", "--state", "dead", "--to", "copy", folder=tmp_path)
     assert outcome.stderr == f"mailsluice: {damaged.envelope.id}: the file of the content is not there\n"
     assert outcome.stdout.startswith("messages: 2, exported: 1, failed: 1, ")
+    outcome = run("spool", "export", "--state", "dead", "--to", "copy", "--json", folder=tmp_path)
+    octets = intact.envelope.message.size
+    assert json.loads(outcome.stdout) == {
+        "kind": "exported",
+        "messages": 2,
+        "exported": 1,
+        "failed": 1,
+        "octets": octets,
+    }
     assert outcome.returncode == 1
     assert [marker.stem for marker in archive.mails(tmp_path / "copy")] == [intact.envelope.id]
 
