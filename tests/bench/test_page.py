@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench import page
 from tests.bench.goals import goals
-from tests.bench.load import KB, smtp_source
+from tests.bench.load import KB, generated, smtp_source
 from tests.bench.plan import CONTENDERS, SHEETS
 from tests.bench.results import Cell, Measured, Run, keep, kept
 from tests.bench.sanity import faults
@@ -15,7 +15,7 @@ _LOAD = smtp_source(KB, 20)
 _ENGINE = "Engine alone to `smtp-sink`, 1 KB by DATA, many mails in a connection"
 
 
-def cell(contender, *rates, failure=""):
+def cell(contender, *rates, failure="", sheet="peers", load=_LOAD, lag=None):
     runs = tuple(
         Run(
             mails=round(rate),
@@ -25,10 +25,11 @@ def cell(contender, *rates, failure=""):
             written_bytes=4096,
             generator_cpu_seconds=0.1,
             emptied_seconds=0.0,
+            lag_p99_seconds=lag,
         )
         for rate in rates
     )
-    return Cell(sheet="peers", contender=contender, load=_LOAD, runs=runs, failure=failure)
+    return Cell(sheet=sheet, contender=contender, load=load, runs=runs, failure=failure)
 
 
 def measured(*cells, **more):
@@ -64,6 +65,16 @@ def test_a_bound_from_above_is_no_bound_from_below():
     more = measured(single={**idle, "idle bytes with": 90 * 2**20 + 2**20})
     assert verdict("10,000 idle sessions", less) == ("reached", 160.0)
     assert verdict("10,000 idle sessions", more) == ("nearest", 162.0)
+
+
+def test_the_event_loop_is_judged_by_the_worst_table_with_many_sessions():
+    crowd = [cell(name, 1, sheet="crowd", load=smtp_source(KB, 200), lag=0.01) for name in ("engine", "spool", "Kafka")]
+    found = measured(*crowd, cell("S3", 1, sheet="destinations", load=generated(KB, 200, "BDAT"), lag=0.15))
+    worst, ordinary = (each for each in goals(found) if each.unit == "ms")
+    assert (worst.verdict, worst.reached, worst.note) == ("nearest", 150.0, "S3, 1 KB, BDAT, 200 sessions")
+    assert (ordinary.verdict, ordinary.reached) == ("reached", 10.0)
+    few = cell("engine", 1, load=smtp_source(KB, 80), lag=0.9)
+    assert verdict(worst.text, measured(*crowd, few)) == ("reached", 10.0)
 
 
 def test_what_is_kept_comes_back(tmp_path):
