@@ -2,12 +2,13 @@
 
 Everything is measured on one machine in one run, in turns; see `runner`, `plan` and `contenders`. What comes out is
 kept as `performance/results.json` in the output directory, and shown in `performance.md` beside it, with plots.
-`--render` makes the page again from what is kept. The exit status is 1 where a contender failed, or where a figure is
-not to be believed.
+`--render` makes the page again from what is kept. The exit status is 1 where a contender that can be had here did not
+start or failed, where a figure could not be measured, or is not to be believed.
 """
 
 import argparse
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
     machine.allow_descriptors()
     sheets = [each for each in (QUICK if options.quick else SHEETS) if not options.only or each.name in options.only]
     figures = [name for name in (() if options.quick else FIGURES) if not options.only or name in options.only]
+    failed: dict[str, str] = {}
     turns = Turns(rounds=options.rounds, seconds=options.seconds, say=_say)
     command = f"python -m tests.bench {' '.join(sys.argv[1:])}".strip()
     measured = Measured(
@@ -85,18 +87,21 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
         versions=turns.versions,
         titles={sheet.name: sheet.title for sheet in sheets},
         missing=turns.missing,
+        failed=failed,
         left_out=LEFT_OUT,
     )
     if options.add:
         before = kept(results)
         turns.versions.update(before.versions)
-        turns.missing.update(before.missing)
+        turns.missing.update(_others(before.missing, options.only))
+        failed.update(_others(before.failed, options.only))
         measured = replace(
             before,
             command=_with(before.command, command),
             commit=_with(before.commit, measured.commit),
             versions=turns.versions,
             missing=turns.missing,
+            failed=failed,
             titles={**before.titles, **measured.titles},
             cells=tuple(cell for cell in before.cells if cell.sheet not in options.only),
         )
@@ -105,8 +110,12 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
         measured = replace(measured, cells=(*measured.cells, *turns.measure(sheet)))
         keep(measured, results)
     for name in figures:
-        measured = replace(measured, single={**measured.single, **measure(name, turns.missing, _say)})
+        measured = replace(measured, single={**measured.single, **measure(name, turns.missing, failed, _say)})
         keep(measured, results)
+
+
+def _others(reasons: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: reason for name, reason in reasons.items() if name not in names}
 
 
 def _with(those: str, another: str) -> str:

@@ -178,6 +178,7 @@ def _per_put(measured: Measured) -> list[tuple[str, str]]:
 def _absent(measured: Measured) -> list[str]:
     lines = [f"- {name}: {reason}" for name, reason in measured.missing.items()]
     failed = [f"- {cell.contender}, {cell.load}: {cell.failure}" for cell in measured.cells if cell.failure]
+    failed += [f"- {name}: {reason}" for name, reason in measured.failed.items()]
     found = []
     if lines:
         found += ["Could not be had here:", "\n".join(lines)]

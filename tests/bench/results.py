@@ -65,7 +65,8 @@ class Cell:
 class Measured:
     """One whole run of the benchmark.
 
-    `missing` says, by contender, why it could not take part. `single` has what is no cell: figures by name.
+    `missing` says, by contender or group of figures, why it could not be had on this machine; `failed`, why figures
+    that could be had were not. `single` has what is no cell: figures by name.
     """
 
     date: str
@@ -78,6 +79,7 @@ class Measured:
     titles: dict[str, str]
     cells: tuple[Cell, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 

@@ -40,27 +40,32 @@ class Turns:
         self._say = say
 
     def measure(self, sheet: Sheet) -> Iterator[Cell]:
-        """Every cell of the sheet whose contender could be started."""
+        """Every cell of the sheet whose contender can be had here; with its failure where that does not start."""
         with ExitStack() as running:
-            contenders = self._started(sheet, running)
+            contenders, failures = self._started(sheet, running)
             cells = [(name, load) for name, load in sheet.cells() if name in contenders]
             yield from self._in_turns(sheet, contenders, cells)
+        for name, load in sheet.cells():
+            if name in failures:
+                yield Cell(sheet=sheet.name, contender=name, load=load, runs=(), failure=failures[name])
 
-    def _started(self, sheet: Sheet, running: ExitStack) -> dict[str, Contender]:
+    def _started(self, sheet: Sheet, running: ExitStack) -> tuple[dict[str, Contender], dict[str, str]]:
         servers = Servers(running)
         contenders = {}
+        failures = {}
         for name in sheet.contenders:
             try:
                 contender = running.enter_context(CONTENDERS[name](servers))
             except (Unavailable, StartFailed) as reason:
-                self.missing[name] = str(reason).splitlines()[0]
+                reasons = self.missing if isinstance(reason, Unavailable) else failures
+                reasons[name] = str(reason).splitlines()[0]
                 self._say(f"{name} takes no part: {reason}")
                 continue
             self.versions[name] = contender.version
             contenders[name] = contender
         for contender in contenders.values():
             contender.settle()
-        return contenders
+        return contenders, failures
 
     def _in_turns(
         self, sheet: Sheet, contenders: Mapping[str, Contender], cells: Sequence[tuple[str, Load]]

@@ -18,14 +18,17 @@ _OBJECTS = 3_000
 _RECORDS = 20_000
 
 
-def measure(name: str, missing: MutableMapping[str, str], say: Callable[[str], None]) -> dict[str, float]:
-    """The figures of one group, by name. What cannot be had here, or failed, is said in `missing` and left out."""
+def measure(
+    name: str, missing: MutableMapping[str, str], failed: MutableMapping[str, str], say: Callable[[str], None]
+) -> dict[str, float]:
+    """The figures of one group, by name. What cannot be had here, or failed, is said so and left out."""
     say(f"{name} …")
     try:
         return dict(FIGURES[name]())
     except (Unavailable, StartFailed, Failed, TimeoutError, RuntimeError, AssertionError, OSError) as reason:
         say(f"{name}: {reason}")
-        missing[name] = str(reason).splitlines()[0]
+        reasons = missing if isinstance(reason, Unavailable) else failed
+        reasons[name] = (str(reason) or repr(reason)).splitlines()[0]
         return {}
 
 

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import page
+from tests.bench import page, single
 from tests.bench.goals import goals
 from tests.bench.load import KB, generated, smtp_source
-from tests.bench.plan import CONTENDERS, SHEETS
+from tests.bench.plan import CONTENDERS, SHEETS, Sheet
 from tests.bench.results import Cell, Measured, Run, keep, kept
+from tests.bench.runner import Turns
 from tests.bench.sanity import faults
+from tests.bench.single import FIGURES
+from tests.servers.processes import StartFailed, Unavailable
 
 _LOAD = smtp_source(KB, 20)
+_WITH_CONTAINERS = generated(KB, 20, "BDAT", containers=2)
 _ENGINE = "Engine alone to `smtp-sink`, 1 KB by DATA, many mails in a connection"
 
 
@@ -45,6 +49,19 @@ def measured(*cells, **more):
         cells=cells,
         **more,
     )
+
+
+def pair(sheet, first, second, *rates):
+    return tuple(
+        cell("engine", rate, sheet=sheet, load=load) for load, rate in zip((first, second), rates, strict=True)
+    )
+
+
+def raising(reason):
+    def start(*_):
+        raise reason
+
+    return start
 
 
 def verdict(text, found):
@@ -107,6 +124,9 @@ def test_the_page_tells_figures_ratios_and_who_was_not_there(tmp_path):
         ((cell("smtp-sink", 10), cell("engine", 10_000)), "not to be believed"),
         ((cell("smtp-sink", 1_000_000), cell("engine", 10)), "not to be believed"),
         ((cell("engine", failure="451 no"),), "451 no"),
+        (pair("commands", generated(KB, 20, "DATA"), generated(KB, 20, "BDAT"), 1000, 100), "times 1 KB, DATA"),
+        (pair("commands", generated(KB, 20, "DATA"), generated(KB, 20, "BDAT"), 100, 1000), "times 1 KB, DATA"),
+        (pair("metadata", generated(KB, 20, "BDAT"), _WITH_CONTAINERS, 1000, 100), "times 1 KB, BDAT, 20"),
         ((), "nothing was measured"),
     ],
 )
@@ -124,6 +144,31 @@ def test_a_goal_that_is_missed_has_its_reason_on_the_page(tmp_path):
 
 def test_speed_is_no_fault():
     assert not faults(measured(cell("smtp-sink", 1000), cell("engine", 1)))
+    assert not faults(measured(*pair("metadata", generated(KB, 20, "BDAT"), _WITH_CONTAINERS, 1000, 300)))
+
+
+def test_a_figure_that_failed_is_a_fault_and_one_that_cannot_be_had_is_not(monkeypatch, tmp_path):
+    """Both are said in the page."""
+    missing, failed = {}, {}
+    for name, reason in (("idle", StartFailed("ended with status 1\nits log")), ("store", Unavailable("no versitygw"))):
+        monkeypatch.setitem(FIGURES, name, raising(reason))
+        assert not single.measure(name, missing, failed, str)
+    found = measured(cell("engine", 1), missing=missing, failed=failed)
+    assert faults(found) == ["idle: ended with status 1"]
+    page.write(found, tmp_path / "page.md", drawn=())
+    assert "- idle: ended with status 1" in (tmp_path / "page.md").read_text()
+    assert "- store: no versitygw" in (tmp_path / "page.md").read_text()
+
+
+def test_a_contender_that_does_not_start_is_a_fault_and_one_that_cannot_be_had_is_not(monkeypatch):
+    """An installed peer is no better than ours: without it there are no ratios."""
+    monkeypatch.setitem(CONTENDERS, "engine", raising(StartFailed("Mailsluice ended with status 1\nits log")))
+    monkeypatch.setitem(CONTENDERS, "Postfix", raising(Unavailable("Postfix is not installed")))
+    sheet = Sheet(name="peers", title="", contenders=("Postfix", "engine"), loads=(_LOAD,), without={})
+    turns = Turns(rounds=1, seconds=1, say=str)
+    found = measured(*turns.measure(sheet), missing=turns.missing)
+    assert faults(found) == ["engine, 1 KB, DATA, 20 sessions: Mailsluice ended with status 1"]
+    assert found.missing == {"Postfix": "Postfix is not installed"}
 
 
 def test_every_sheet_names_contenders_that_there_are():
