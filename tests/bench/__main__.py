@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench import machine, page, plots
 from tests.bench.plan import LEFT_OUT, QUICK, SHEETS
-from tests.bench.results import Measured, keep, kept
+from tests.bench.results import Measured, Occasion, keep, kept
 from tests.bench.runner import Turns
 from tests.bench.sanity import faults
 from tests.bench.single import FIGURES, measure
@@ -77,12 +77,13 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
     failed: dict[str, str] = {}
     turns = Turns(rounds=options.rounds, seconds=options.seconds, say=_say)
     command = f"python -m tests.bench {' '.join(sys.argv[1:])}".strip()
+    occasion = Occasion(date=machine.today(), commit=machine.commit(), rounds=options.rounds, seconds=options.seconds)
     measured = Measured(
-        date=machine.today(),
+        date=occasion.date,
         command=command,
-        rounds=options.rounds,
-        seconds=options.seconds,
-        commit=machine.commit(),
+        rounds=occasion.rounds,
+        seconds=occasion.seconds,
+        commit=occasion.commit,
         machine=machine.describe(),
         versions=turns.versions,
         titles={sheet.name: sheet.title for sheet in sheets},
@@ -102,15 +103,19 @@ def _measure(options: argparse.Namespace, results: Path) -> None:
             versions=turns.versions,
             missing=turns.missing,
             failed=failed,
+            left_out=LEFT_OUT,
             titles={**before.titles, **measured.titles},
             cells=tuple(cell for cell in before.cells if cell.sheet not in options.only),
         )
     keep(measured, results)
     for sheet in sheets:
-        measured = replace(measured, cells=(*measured.cells, *turns.measure(sheet)))
+        cells = (*measured.cells, *turns.measure(sheet))
+        measured = replace(measured, cells=cells, occasions={**measured.occasions, sheet.name: occasion})
         keep(measured, results)
     for name in figures:
-        measured = replace(measured, single={**measured.single, **measure(name, turns.missing, failed, _say)})
+        if found := measure(name, turns.missing, failed, _say):
+            occasions = {**measured.occasions, name: occasion}
+            measured = replace(measured, single={**measured.single, **found}, occasions=occasions)
         keep(measured, results)
 
 

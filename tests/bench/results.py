@@ -9,7 +9,7 @@ import msgspec
 
 from tests.bench.load import Load
 
-__all__ = ["Cell", "Measured", "Run", "Spread", "keep", "kept"]
+__all__ = ["Cell", "Measured", "Occasion", "Run", "Spread", "keep", "kept"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +62,20 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One whole run of the benchmark.
+class Occasion:
+    """When something was measured, at which commit, in how many rounds and turns of how many seconds."""
 
+    date: str
+    commit: str
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One whole run of the benchmark, and what was measured anew or besides.
+
+    The run's own occasion is in its fields, with all commits; `occasions` has that of each sheet and group of figures.
     `missing` says, by contender or group of figures, why it could not be had on this machine; `failed`, why figures
     that could be had were not. `single` has what is no cell: figures by name.
     """
@@ -82,6 +93,13 @@ class Measured:
     failed: dict[str, str] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    occasions: dict[str, Occasion] = field(default_factory=dict)
+
+    def apart(self, name: str) -> Occasion | None:
+        """The occasion of a sheet or a group of figures, where it is not the run's own."""
+        own = Occasion(date=self.date, commit=self.commit, rounds=self.rounds, seconds=self.seconds)
+        occasion = self.occasions.get(name)
+        return None if occasion == own else occasion
 
     def cell(self, sheet: str, contender: str, load: Load) -> Cell | None:
         """The cell, if it was measured and has runs."""

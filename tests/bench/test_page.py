@@ -1,5 +1,6 @@
 """What was measured comes back from its file, is judged against the goals, and is shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.bench import page, single
 from tests.bench.goals import goals
 from tests.bench.load import KB, generated, smtp_source
 from tests.bench.plan import CONTENDERS, SHEETS, Sheet
-from tests.bench.results import Cell, Measured, Run, keep, kept
+from tests.bench.results import Cell, Measured, Occasion, Run, keep, kept
 from tests.bench.runner import Turns
 from tests.bench.sanity import faults
 from tests.bench.single import FIGURES
@@ -116,6 +117,16 @@ def test_the_page_tells_figures_ratios_and_who_was_not_there(tmp_path):
     assert "- Exim, 1 KB, DATA, 20 sessions: 451 no" in text
     assert "- What nobody asked for." in text
     assert "| engine, spool | mailsluice 1 |" in text
+
+
+def test_what_is_of_another_run_says_so(tmp_path):
+    """What is of the page's own does not, nor what was kept before anything did."""
+    own = Occasion(date="2026-11-22", commit="abc", rounds=3, seconds=1.5)
+    added = replace(own, commit="def", seconds=0.7)
+    for occasions, told in (({"peers": own}, False), ({}, False), ({"peers": added}, True), ({"idle": added}, True)):
+        page.write(measured(cell("engine", 1), occasions=occasions), tmp_path / "page.md", drawn=())
+        said = f"Measured on 2026-11-22, 3 rounds, turns of about 0.7 s, at commit `def`: {', '.join(occasions)}."
+        assert (said in (tmp_path / "page.md").read_text()) is told
 
 
 @pytest.mark.parametrize(
