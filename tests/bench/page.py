@@ -168,7 +168,9 @@ def _figures(measured: Measured) -> list[tuple[str, str]]:
             spooled = int(name.split()[1])
             size = single[f"restart {spooled} spool bytes"] / 1e6
             row = f"Start with {spooled:,} mails in the spool ({size:,.0f} MB): first 250"
-            rows.append((row, f"after {seconds:.2f} s"))
+            grown = single.get(f"restart {spooled} growth bytes")
+            more = "" if grown is None else f", memory {grown / _MIB:+.1f} MiB"
+            rows.append((row, f"after {seconds:.2f} s{more}"))
     if (waited := single.get("slow disk noop p99 seconds")) is not None:
         rows.append(("Another session's NOOP while each sync takes two seconds, p99", f"{waited * 1000:.1f} ms"))
     for command, what in PATHS.items():

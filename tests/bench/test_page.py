@@ -119,6 +119,15 @@ def test_the_page_tells_figures_ratios_and_who_was_not_there(tmp_path):
     assert "| engine, spool | mailsluice 1 |" in text
 
 
+def test_a_start_with_a_full_spool_is_judged_by_time_and_memory(tmp_path):
+    start = {"restart 1000000 first 250 seconds": 2.5, "restart 1000000 spool bytes": 2e9}
+    found = measured(single={**start, "restart 1000000 growth bytes": 129 * 2.0**20})
+    assert verdict("Start with 1,000,000 mails in the spool: first 250 after", found) == ("reached", 2.5)
+    assert verdict("Start with 1,000,000 mails in the spool: memory grows by", found) == ("nearest", 129.0)
+    page.write(found, tmp_path / "page.md", drawn=())
+    assert "first 250 | after 2.50 s, memory +129.0 MiB |" in (tmp_path / "page.md").read_text()
+
+
 def test_what_is_of_another_run_says_so(tmp_path):
     """What is of the page's own does not, nor what was kept before anything did."""
     own = Occasion(date="2026-11-22", commit="abc", rounds=3, seconds=1.5)
