@@ -53,7 +53,7 @@ class Turns:
         servers = Servers(running)
         contenders = {}
         failures = {}
-        for name in sheet.contenders:
+        for name in dict.fromkeys(name for name, _ in sheet.cells()):
             try:
                 contender = running.enter_context(CONTENDERS[name](servers))
             except (Unavailable, StartFailed) as reason:

@@ -43,8 +43,10 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def sheet(measured: Measured, name: str) -> list[str]:
     """The tables of one sheet."""
     cells = [cell for cell in measured.cells if cell.sheet == name and cell.runs]
-    if not any(cell.contender == _SINK for cell in cells):
-        return [_together(cells)] if cells else []
+    sinks = [cell for cell in cells if cell.contender == _SINK]
+    others = {cell.load for cell in cells if cell.contender != _SINK}
+    if not others & {cell.load for cell in sinks}:
+        return [_together(cells, next(iter(sinks), None))] if cells else []
     found = []
     for load in dict.fromkeys(cell.load for cell in cells):
         alike = [cell for cell in cells if cell.load == load]
@@ -52,10 +54,15 @@ def sheet(measured: Measured, name: str) -> list[str]:
     return found
 
 
-def _together(cells: Sequence[Cell]) -> str:
+def _together(cells: Sequence[Cell], limit: Cell | None) -> str:
+    """With ratios to a limit, if there is one, that was measured with a load of its own."""
     headings, figures = _figures(cells)
-    rows = [(str(cell.load), cell.contender, *_rates(cell), *row) for cell, row in zip(cells, figures, strict=True)]
-    return table(("load", "contender", "mails/s", "MB/s", *headings), rows)
+    to = limit and limit.rate
+    rows = []
+    for cell, row in zip(cells, figures, strict=True):
+        ratio = [f"{cell.rate.median / to.median:.2f}"] if to and cell.rate else []
+        rows.append((str(cell.load), cell.contender, *_rates(cell), *ratio, *row))
+    return table(("load", "contender", "mails/s", "MB/s", *([f"to {_SINK}"] if to else []), *headings), rows)
 
 
 def _compared(cells: Sequence[Cell]) -> str:

@@ -197,6 +197,17 @@ def test_every_sheet_names_contenders_that_there_are():
         assert len(set(sheet.cells())) == len(sheet.cells())
 
 
+def test_a_limit_with_a_load_of_its_own_has_ratios_too(tmp_path):
+    """`smtp-sink` does not know BDAT; the others are shown together all the same."""
+    data, bdat = (generated(KB, 200, command) for command in ("DATA", "BDAT"))
+    (sheet,) = (each for each in SHEETS if each.limit)
+    assert [load for name, load in sheet.cells() if name == "smtp-sink"] == [data]
+    found = measured(cell("smtp-sink", 1000, load=data), cell("HTTP", 500, load=bdat))
+    page.write(found, tmp_path / "page.md", drawn=())
+    assert "| load | contender | mails/s | MB/s | to smtp-sink |" in (tmp_path / "page.md").read_text()
+    assert "| 1 KB, BDAT, 200 sessions | HTTP | 500 (500 to 500) | 0.5 | 0.50 |" in (tmp_path / "page.md").read_text()
+
+
 def test_the_parts_of_a_mails_time_are_shown_with_their_sum(tmp_path):
     single = {"share engine: log lines": 0.000_020, "share engine: envelope": 0.000_030, "share spool: spool": 0.000_1}
     page.write(measured(single=single), tmp_path / "page.md", drawn=())
