@@ -19,9 +19,10 @@ contender every load once, for about {seconds:g} s or what the table says, after
 for the system may have taken memory back from who did nothing while the others had their turns. A turn begins when
 queues are empty and processes idle. Figures are medians of {rounds}, with the least and the greatest. Ratios are of
 medians, and of contenders in one table only, but for those to aiokafka by itself. What is no contender (memory, starts,
-aiokafka, the engine, the store) is measured by itself after the tables, once, or as said.
+aiokafka, the engine, the store) is measured by itself after the tables, once, or as said. Instructions are of the
+interpreter named below; builds of it differ by a tenth.
 
-- Tables that have ratios to peers, and do not say "pipelined", are made with Postfix's load generator, which says one
+- Tables that have ratios to Postfix, and do not say "pipelined", are made with its load generator, which says one
   command at a time, by DATA: `smtp-source -s SESSIONS -m MAILS -l OCTETS [-d] 127.0.0.1:PORT`, without `-d` where each
   mail has a connection.
 - The others are made with our own, `python -m tests.bench.generator`: it sends octets that were put together
