@@ -111,23 +111,20 @@ def _sheets(measured: Measured, drawn: Collection[str]) -> list[str]:
         found.append(f"## {title}")
         if name in drawn:
             found.append(f"![{title}](performance/{name}.svg)")
-        found += _apart(measured, {name})
+        if (it := measured.apart(name)) is not None:
+            turns = f"{_rounds(it.rounds)}, turns of about {it.seconds:g} s"
+            found.append(f"Measured on {it.date}, {turns}, at commit `{it.commit}`.")
         found += tables.sheet(measured, name)
     return found
 
 
 def _apart(measured: Measured, names: Collection[str]) -> list[str]:
-    """When these were measured, where that was another occasion than the page's."""
+    """When these figures were measured, where that was another occasion than the page's."""
     found: dict[Occasion, list[str]] = {}
     for name in sorted(names):
         if (occasion := measured.apart(name)) is not None:
             found.setdefault(occasion, []).append(name)
-    return [
-        f"Measured on {it.date}, {_rounds(it.rounds)}, turns of about {it.seconds:g} s, at commit `{it.commit}`: "
-        + ", ".join(alike)
-        + "."
-        for it, alike in found.items()
-    ]
+    return [f"Measured on {it.date}, at commit `{it.commit}`: {', '.join(alike)}." for it, alike in found.items()]
 
 
 def _rounds(number: int) -> str:
