@@ -1,9 +1,10 @@
 """Whatever comes to mind, for hours: `python -m tests.torture.nemesis --minutes 480`.
 
 Every second or so one fault: the gateway killed, frozen, told to read its configuration again, or a broken one; its
-spool's disk full; the consumer killed or frozen. Clients go on all the while, and come back when they are cut off. Each
-round of ten minutes ends with a drain and a verdict; the files of a round that failed stay. The seed gives the faults
-and the mails, not what the machine does in between. The clock is the system's and does not jump.
+spool's disk full; the consumer killed or frozen. Clients go on all the while, and come back when they are cut off. A
+mail may come twice because of a kill, of the gateway or of the consumer, and because of nothing else. Each round of ten
+minutes ends with a drain and a verdict; the files of a round that failed stay. The seed gives the faults and the mails,
+not what the machine does in between. The clock is the system's and does not jump.
 """
 
 import argparse
@@ -43,6 +44,8 @@ _ROUND_SECONDS = 600.0
 _BETWEEN_MAILS_SECONDS = 0.05
 _BETWEEN_FAULTS_SECONDS = (0.1, 1.5)
 _LONGEST_FAULT_SECONDS = 2.0
+# As in tests.torture.kill: the mails that the HTTP connector has under way.
+_UNDER_WAY = 64 + _CONNECTIONS
 
 
 def torment(folder: Path, *, seed: str, seconds: float) -> Verdict:
@@ -64,25 +67,30 @@ def torment(folder: Path, *, seed: str, seconds: float) -> Verdict:
         spool = SpoolView(folder / "spool")
         # A consumer that failed twice would be left alone for five minutes.
         subprocess.run([MAILSLUICE, "spool", "retry", "--all", "--spool", folder / "spool"], check=True, timeout=60)
-        nemesis.times.append(time.time())
         spool.wait_until_drained(it)
         leftovers = [] if (status := it.stop()) == 0 else [f"the gateway ended with status {status}"]
-        leftovers += spool.leftovers(orphans=_CONNECTIONS * len(nemesis.times))
+        leftovers += spool.leftovers(orphans=_CONNECTIONS * (len(nemesis.kills) + len(nemesis.held_up)))
         return judge(
             read(folder / "journal"),
             {sink.name: sink.delivered() for sink in (archive, direct, consumer)},
             ROUTES,
-            faults=nemesis.times,
+            faults=nemesis.kills,
+            held_up=nemesis.held_up,
+            at_most=_UNDER_WAY * len(nemesis.kills),
             dead=spool.dead(),
             leftovers=leftovers + nemesis.defects + archive.problems() + direct.problems(),
         )
 
 
 class _Nemesis:
-    """Does one bad thing after another, each ended before the next, and keeps when each began and ended."""
+    """Does one bad thing after another, each ended before the next.
+
+    It keeps when it killed what, and from when to when the gateway could not settle what was delivered.
+    """
 
     def __init__(self, gateway: Gateway, consumer: HttpSink, disk: Faults, source: random.Random) -> None:
-        self.times: list[float] = []
+        self.kills: list[float] = []
+        self.held_up: list[tuple[float, float]] = []
         self.defects: list[str] = []
         self._gateway = gateway
         self._consumer = consumer
@@ -95,20 +103,20 @@ class _Nemesis:
         while time.monotonic() < deadline:
             time.sleep(self._source.uniform(*_BETWEEN_FAULTS_SECONDS))
             assert self._gateway.running, f"the gateway ended by itself:\n{self._gateway.log}"
-            self.times.append(time.time())
             self._source.choice((*faults, self._freeze_consumer))()
-            self.times.append(time.time())
         self._note_defects()
 
     def _kill(self) -> None:
+        self.kills.append(time.time())
         self._gateway.kill()
         self._note_defects()
         self._gateway.start()
 
     def _freeze(self) -> None:
-        self._gateway.pause()
-        self._last()
-        self._gateway.resume()
+        with self._holding_up():
+            self._gateway.pause()
+            self._last()
+            self._gateway.resume()
 
     def _reload(self) -> None:
         os.kill(self._gateway.pid, signal.SIGHUP)
@@ -125,19 +133,28 @@ class _Nemesis:
             path.write_text(good)
 
     def _fill_disk(self) -> None:
-        self._disk.arm(Action.NO_SPACE, at=1, sticky=True)
-        self._last()
-        self._disk.disarm()
+        with self._holding_up():
+            self._disk.arm(Action.NO_SPACE, at=1, sticky=True)
+            self._last()
+            self._disk.disarm()
 
     def _kill_consumer(self) -> None:
+        self.kills.append(time.time())
         self._consumer.process.kill()
         self._last()
         self._consumer.start()
 
     def _freeze_consumer(self) -> None:
-        self._consumer.process.pause()
-        self._last()
-        self._consumer.process.resume()
+        with self._holding_up():
+            self._consumer.process.pause()
+            self._last()
+            self._consumer.process.resume()
+
+    @contextmanager
+    def _holding_up(self) -> Iterator[None]:
+        begun = time.time()
+        yield
+        self.held_up.append((begun, time.time()))
 
     def _last(self) -> None:
         time.sleep(self._source.uniform(0, _LONGEST_FAULT_SECONDS))

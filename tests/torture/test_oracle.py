@@ -122,7 +122,7 @@ def test_an_id_never_changes():
         (101.0, {}),
         (99.8, {}),
         (90.0, {"unexplained_duplicates": 1}),
-        (120.0, {"unexplained_duplicates": 1}),
+        (102.1, {"unexplained_duplicates": 1}),
         (None, {"unexplained_duplicates": 1}),
     ],
     ids=["in flight", "noted a little late", "before both", "long after it was settled", "no fault"],
@@ -135,6 +135,35 @@ def test_a_duplicate_is_explained_by_a_fault_while_it_was_in_flight(fault, expec
 
 def test_a_fault_after_both_explains_no_duplicate():
     assert found(ACKED, STORED, structs.replace(STORED, at=100.1), faults=[105.0]) == {"unexplained_duplicates": 1}
+
+
+@pytest.mark.parametrize(
+    ("held_up", "expected"),
+    [
+        ([(100.5, 102.5)], {}),
+        ([(98.0, 100.5), (101.0, 103.0)], {}),
+        ([(98.0, 100.5), (104.0, 109.0)], {"unexplained_duplicates": 1}),
+    ],
+    ids=["between", "in part", "at another time"],
+)
+def test_time_in_which_nothing_could_be_settled_does_not_count(held_up, expected):
+    later = structs.replace(STORED, at=130.0)
+    assert found(ACKED, STORED, later, faults=[104.0], held_up=held_up) == expected
+    assert found(ACKED, STORED, later, held_up=held_up) == {"unexplained_duplicates": 1}
+
+
+def test_more_duplicates_than_attempts_can_be_under_way_are_not_explained():
+    records = [Record(structs.replace(SENT, marker=marker), ACKED.outcomes) for marker in "abc"]
+    deliveries = [structs.replace(STORED, marker=marker, at=at) for marker in "abc" for at in (100.0, 102.0)]
+    for at_most, expected in ((3, {}), (2, {"unexplained_duplicates": 1})):
+        verdict = judge(records, {"archive": deliveries}, ROUTES, faults=[101.0], at_most=at_most)
+        assert faults_of(verdict) == expected
+
+
+def test_no_fault_explains_a_duplicate_of_what_is_not_spooled():
+    routes = {"example.org": Route(("archive",), "delivered")}
+    twice = (STORED, structs.replace(STORED, at=102.0))
+    assert found(ACKED, *twice, routes=routes, faults=[101.0]) == {"unexplained_duplicates": 1}
 
 
 def test_each_further_duplicate_wants_a_fault_of_its_own():
