@@ -5,6 +5,7 @@ import shutil
 import smtplib
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,14 +26,23 @@ recipients = ["*"]
 connectors = ["archive"]
 accept = "spooled"
 """
-MOUNT = """
+APART = """
 import ctypes, os
 os.unshare = ctypes.CDLL(None, use_errno=True).unshare
 assert os.unshare(0x00020000) == 0  # CLONE_NEWNS
 import subprocess
 subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+"""
+MOUNT = f"""{APART}
 os.mkdir("spool")
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=400", "tmpfs", "spool"], check=True)
+"""
+# ext4 becomes read-only by itself after an error, with files open for writing; nobody could remount it so.
+FAILING = f"""{APART}
+if not os.path.exists("image"):
+    os.mkdir("spool")
+    subprocess.run(["mkfs.ext4", "-q", "image", "64m"], check=True)
+subprocess.run(["mount", "-o", "loop,errors=remount-ro", "image", "spool"], check=True)
 """
 FULL = (452, b"4.3.1 not enough storage, try again later")
 
@@ -103,3 +113,34 @@ def test_mail_is_refused_before_the_spool_is_full_and_accepted_again_after(proce
         wait_until(lambda: answer_to_mail(process)[0] == 250)
         assert client.sendmail("s@example.net", ["a@example.org"], b"Subject: after\r\n\r\n") == {}
         wait_until(lambda: len(list((tmp_path / "mail").rglob("*.json"))) == 3)
+
+
+def test_a_file_system_that_becomes_read_only_costs_the_mail_that_comes_and_none_that_was_accepted(tmp_path):
+    if not can_mount() or shutil.which("mkfs.ext4") is None:
+        pytest.skip("only root mounts file systems, and not everywhere")
+    (tmp_path / "mailsluice.toml").write_text(CONFIGURATION)
+    arguments = {"folder": tmp_path, "prelude": FAILING, "quiet": True}
+    with GatewayProcess("--config", "mailsluice.toml", **arguments) as process:
+        shutil.rmtree(tmp_path / "mail", ignore_errors=True)
+        (tmp_path / "mail").touch()  # what was accepted waits
+        with smtplib.SMTP(*process.address("mx")) as client:
+            assert client.sendmail("s@example.net", ["a@example.org"], b"Subject: before\r\n\r\n") == {}
+            let_ext4_fail(process.pid)
+            for _ in range(2):
+                with pytest.raises(smtplib.SMTPResponseException) as refused:
+                    client.sendmail("s@example.net", ["a@example.org"], b"Subject: meanwhile\r\n\r\n")
+                assert 400 <= refused.value.smtp_code < 500
+    (tmp_path / "mail").unlink()
+    with GatewayProcess("--config", "mailsluice.toml", **arguments) as process:
+        with smtplib.SMTP(*process.address("mx")) as client:
+            assert client.sendmail("s@example.net", ["a@example.org"], b"Subject: after\r\n\r\n") == {}
+        wait_until(lambda: len(list((tmp_path / "mail").rglob("*.json"))) == 2)
+    found = {path.read_bytes().split(b"Subject: ")[1].strip() for path in (tmp_path / "mail").rglob("*.eml")}
+    assert found == {b"before", b"after"}
+
+
+def let_ext4_fail(pid):
+    """As the kernel does when it meets damage: the file system is read-only from now on."""
+    mounts = (line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines())
+    (device,) = (Path(words[0]).name for words in mounts if words[1].endswith("/spool"))
+    Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")

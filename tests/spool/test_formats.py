@@ -1,8 +1,13 @@
 """Spools of every format version are read by today's code; what it does not know is refused and never misread."""
 
+import asyncio
 import shutil
+import signal
+import tempfile
 import time
 from contextlib import closing
+from itertools import count
+from pathlib import Path
 
 import apsw
 import pytest
@@ -11,6 +16,10 @@ import structlog
 from gateway.spool import SpoolError, database, salvage
 from tests.spool.golden import CONTENTS, FOLDER, STATES
 from tests.spool.spools import claimed, drained, new, opened, rows, settled
+from tests.torture.forked import run
+from tests.torture.shim import Action, Faults
+from tests.torture.spool_crashes import MEMORY
+from tests.torture.spool_life import recover
 
 GOLDEN = sorted(FOLDER.iterdir())
 
@@ -75,6 +84,26 @@ async def test_an_older_format_is_brought_up_to_date_by_the_owner_only_and_all_a
         assert rows(tmp_path, "SELECT colour FROM message") == [("red",)]
         assert len(await drained(spool)) == 1
     assert rows(tmp_path, "PRAGMA user_version") == [(today + 1,)]
+
+
+async def test_a_start_that_is_killed_while_it_brings_a_spool_up_to_date_is_made_up_for_by_the_next():
+    """At each call that changes a file, half-way through it: those of the migration's commit are among them."""
+    deliveries = "SELECT message, connector, recipients, checksum, attempts FROM delivery"
+    before, left = rows(FOLDER / "v1", deliveries), []
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, Faults(Path(folder)) as faults:
+        for at in count(1):
+            spool = shutil.copytree(FOLDER / "v1", Path(folder) / str(at))
+            faults.arm(Action.TORN, at=at)
+            status = await asyncio.to_thread(run, recover, str(spool), faults=faults)
+            if not faults.faults:
+                break
+            assert status == -signal.SIGKILL
+            left += rows(shutil.copytree(spool, Path(folder) / f"{at}-as-it-was-left"), "PRAGMA user_version")
+            async with opened(spool):
+                assert rows(spool, deliveries) == before
+                assert rows(spool, "PRAGMA user_version") == [(database.FORMAT,)]
+    assert (status, {*left}) == (0, {(1,), (database.FORMAT,)})
+    assert left.count((1,)) > 5
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
