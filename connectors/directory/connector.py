@@ -38,6 +38,8 @@ class DirectoryConnector:
         self._root = settings.path.absolute()
         self._is_shared = settings.single_instance
         self._threads = ThreadPoolExecutor(self.MAX_IN_FLIGHT, thread_name_prefix=settings.name)
+        # Its name, and those above it, are on stable storage.
+        self._synced: Path | None = None
         self._days: set[Path] = set()
 
     async def open(self) -> None:
@@ -68,9 +70,8 @@ class DirectoryConnector:
 
     def _prepare(self, _abandoned: threading.Event) -> None:
         try:
-            for directory in (*reversed(self._root.parents), self._root):
-                if not directory.exists():
-                    files.make_directory(directory)
+            files.make_directory(self._root)
+            self._synced = self._root
             with TemporaryFile(dir=self._root):
                 pass
         except OSError as error:
@@ -135,8 +136,7 @@ class DirectoryConnector:
 
     def _make_day(self, day: Path) -> None:
         if day not in self._days:
-            for directory in (day.parent.parent, day.parent, day):
-                files.make_directory(directory)
+            files.make_directory(day, within=self._synced)
             self._days.add(day)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
-from gateway.directories import sync_directory
+from gateway.directories import make_directory, sync_directory
 
 __all__ = ["make_directory", "may_exist", "named", "store", "sync_directory", "written"]
 
@@ -62,12 +62,3 @@ def may_exist(path: Path) -> bool:
     except OSError:
         pass
     return True
-
-
-def make_directory(path: Path) -> None:
-    """Make the directory `path` for its owner only, where there is none, and sync its name. Raises OSError.
-
-    The name of one that exists is synced too: whoever made it may have crashed before it was.
-    """
-    path.mkdir(mode=0o700, exist_ok=True)
-    sync_directory(path.parent)

@@ -30,7 +30,7 @@ class ContentFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        make_directory(directory)
+        make_directory(directory, within=directory.parent)
 
     def store(self, id_: str, content: Content) -> None:
         """Put the content on stable storage under the name `id_`, in place of what an earlier call may have left."""
@@ -68,7 +68,7 @@ class ContentFiles:
         if aside is None:
             path.unlink(missing_ok=True)
         else:
-            make_directory(aside)
+            make_directory(aside, within=aside.parent)
             path.rename(aside / name)
 
     def _path(self, id_: str) -> Path:

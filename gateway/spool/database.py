@@ -103,7 +103,8 @@ def open_database(path: Path) -> apsw.Connection:
     if not path.exists():
         # SQLite would let others read it, where the directory does; its further files take after this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        sync_directory(path.parent)
+    # Its name may be there from before, and whoever gave it may have come no further.
+    sync_directory(path.parent)
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)

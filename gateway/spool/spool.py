@@ -58,7 +58,7 @@ class Spool:
     def open(cls, directory: Path) -> "Spool":
         """Take the spool in `directory`, which is made where it does not exist. Raises SpoolError."""
         try:
-            make_directory(directory)
+            make_directory(directory.absolute())
             held = lock(directory)
             try:
                 spool = cls(directory, held)

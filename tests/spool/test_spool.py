@@ -314,6 +314,16 @@ async def test_nobody_else_may_read_it(tmp_path):
         os.umask(previous)
 
 
+async def test_each_start_syncs_names_that_an_earlier_one_may_not_have(tmp_path, monkeypatch):
+    directory = tmp_path / "spool"
+    await Spool.open(directory).close()
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    await Spool.open(directory).close()
+    # Once for `content`, and once for the database.
+    assert synced == [*reversed(directory.parents), directory, directory]
+
+
 async def test_the_file_shrinks_again_when_a_backlog_is_gone(tmp_path):
     async with opened(tmp_path) as spool:
         await asyncio.gather(*[spool.add(new(mail_of(bytes(60_000)))) for _ in range(500)])

@@ -4,17 +4,20 @@ The way of SQLite's own tests: the number of the call goes up until a life passe
 is left out and none has to be known.
 """
 
+import random
+import shutil
 import tempfile
 from itertools import count
 from pathlib import Path
 
 from tests.torture import spool_life
 from tests.torture.forked import run
+from tests.torture.images import states
 from tests.torture.journal import Delivered, read
 from tests.torture.oracle import Route, judge
 from tests.torture.shim import Action, Faults
 
-__all__ = ["FAULTS", "MEMORY", "end_every_recovery", "meet", "meet_every"]
+__all__ = ["FAULTS", "MEMORY", "end_every_recovery", "lose_power", "meet", "meet_every"]
 
 # With what goes wrong once, and with what goes on going wrong until an operator has mended it.
 FAULTS = (
@@ -70,6 +73,23 @@ def end_every_recovery() -> int:
                     break
         _judge(place, f"{at} recoveries")
         return at
+
+
+def lose_power(*, killed_at: int, images: int, chance: random.Random) -> None:
+    """Kill one life at its call `killed_at`, let another one go on, and judge what a power failure leaves after it."""
+    with tempfile.TemporaryDirectory(prefix="mailsluice-spool-", dir=MEMORY) as folder:
+        place = Path(folder)
+        (place / "disk").mkdir()
+        with Faults(place / "disk", records=True) as faults:
+            faults.arm(Action.KILL, at=killed_at)
+            assert run(spool_life.live, *_paths(place), faults=faults) == _KILLED
+            assert run(spool_life.live, *_paths(place), faults=faults) == 0
+            ((_, disk),) = states(faults.log, place / "disk", [faults.log.stat().st_size])
+        for _ in range(images):
+            shutil.rmtree(place / "disk")
+            (place / "disk").mkdir()
+            disk.write_image(place / "disk", chance)
+            _judge(place, f"{Action.KILL.name} at call {killed_at}, and a power failure after the next life")
 
 
 def _paths(place: Path) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.torture import spool_crashes
 from tests.torture.power_loss import recording
 
 _SEED = "power"
@@ -30,3 +31,10 @@ def test_after_a_sync_that_failed_nothing_is_acknowledged_on_the_word_of_a_secon
         with recording(accept, seed=_SEED, count=6, failing_sync=at) as recorded:
             for number, verdict in enumerate(recorded.images(10, random.Random(_SEED))):
                 assert verdict.is_clean, f"a sync failed after {at} calls, image {number}: {verdict}"
+
+
+def test_a_start_makes_up_for_the_syncs_that_a_kill_kept_an_earlier_one_from():
+    chance = random.Random(_SEED)
+    # Until the spool has its directories and its database.
+    for at in range(1, 13):
+        spool_crashes.lose_power(killed_at=at, images=3, chance=chance)

@@ -146,7 +146,9 @@ async def test_a_mail_that_the_file_system_does_not_let_go_may_be_stored(connect
     mail = plain_mail()
     with monkeypatch.context() as patched:
         # Only the sync after the names are made is to fail.
-        patched.setattr("connectors.directory.files.make_directory", lambda path: path.mkdir(exist_ok=True))
+        patched.setattr(
+            "connectors.directory.files.make_directory", lambda path, **_: path.mkdir(parents=True, exist_ok=True)
+        )
         patched.setattr("connectors.directory.files.sync_directory", failing(errno.EIO))
         with pytest.raises(TransientFailure) as removed:
             await connector.emit(plain_mail())
@@ -207,7 +209,7 @@ async def test_open_makes_the_directory_and_what_is_above_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("file", "Not a directory"), ("file/below", "Not a directory"), ("dangling", "File exists")],
+    [("file", "Not a directory"), ("file/below", "Not a directory"), ("dangling", "Not a directory")],
 )
 async def test_a_path_that_cannot_be_a_directory_is_told_in_one_sentence(tmp_path, path, reason):
     (tmp_path / "file").touch()
