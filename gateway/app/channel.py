@@ -11,7 +11,20 @@ from msgspec import Struct
 
 from gateway.app.places import Places
 
-__all__ = ["Address", "Channel", "Ended", "Failed", "Message", "Ready", "Renew", "Renewed", "Stop"]
+__all__ = [
+    "Address",
+    "Channel",
+    "Commit",
+    "Drop",
+    "Ended",
+    "Failed",
+    "Message",
+    "Prepare",
+    "Prepared",
+    "Ready",
+    "Renewed",
+    "Stop",
+]
 
 _MESSAGE_OCTETS = 64 * 1024
 _MOST_DESCRIPTORS = 64
@@ -23,8 +36,19 @@ class Address(Struct, frozen=True, tag=True):
     address: str
 
 
-class Renew(Struct, frozen=True, tag=True):
-    """To a worker: read the configuration again. The addresses of its listeners have gone before this."""
+class Prepare(Struct, frozen=True, tag=True):
+    """To a worker: read the configuration again, and have what it needs beside what there is.
+
+    The addresses of its listeners have gone before this. The answer is Prepared, or Renewed with a cause.
+    """
+
+
+class Commit(Struct, frozen=True, tag=True):
+    """To a worker that is prepared: take the new configuration. The answer is Renewed."""
+
+
+class Drop(Struct, frozen=True, tag=True):
+    """To a worker that is prepared: keep the old configuration. The answer is Renewed."""
 
 
 class Stop(Struct, frozen=True, tag=True):
@@ -35,10 +59,14 @@ class Ready(Struct, frozen=True, tag=True):
     """From a worker: it accepts mail."""
 
 
-class Renewed(Struct, frozen=True, tag=True):
-    """From a worker: it has the new configuration, or keeps the old one."""
+class Prepared(Struct, frozen=True, tag=True):
+    """From a worker: it can take the new configuration, and waits to hear whether it is to."""
 
-    refused: bool
+
+class Renewed(Struct, frozen=True, tag=True):
+    """From a worker: it has the new configuration, or keeps the old one for a cause, in one sentence."""
+
+    cause: str
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -51,7 +79,7 @@ class Ended(Struct, frozen=True, tag=True):
     """The process at the other end is gone; nobody sends this."""
 
 
-Message = Address | Renew | Stop | Ready | Renewed | Failed | Ended
+Message = Address | Prepare | Commit | Drop | Stop | Ready | Prepared | Renewed | Failed | Ended
 
 _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

@@ -101,7 +101,7 @@ class _Gateway:
             return (await self._doors.open(self.generation.config, self.generation.routes, places)).opened
         finally:
             if places is not None:
-                places.close()
+                places.close(but=Places({}))
 
     async def reload_whenever(self, orders: Orders, reread: Callable[[], Config]) -> None:
         """Take the new configuration, or keep the old one and say why; again and again."""
@@ -110,22 +110,26 @@ class _Gateway:
             lines: Sequence[str] = ()
             cause = ""
             try:
-                lines = await self._reload(reread(), places)
+                lines = await self._reload(reread(), places, orders)
             except (ConfigError, StartError) as error:
                 cause = str(error)
-                _log.error("alarm: the configuration was not reloaded; the old one stays", cause=cause)
             finally:
                 if places is not None:
-                    places.close()
+                    places.close(but=Places({}))
             orders.report(lines, cause=cause)
 
-    async def _reload(self, config: Config, places: Places | None) -> Sequence[str]:
+    async def _reload(self, config: Config, places: Places | None, orders: Orders) -> Sequence[str]:
         old = self.generation
         seconds = old.config.gateway.drain_seconds
         check_same_process(old.config, config)
         async with AsyncExitStack() as unwanted:
             new = await bring_up(config, self._engines[0])
             unwanted.push_async_callback(new.close, seconds=seconds)
+            if places is not None:
+                places.prepare(config, but=old.config)
+            await orders.agreement()
+            # Whoever connects has what is new at once, so this comes last. A worker for which it fails all the same,
+            # as files have changed since the supervisor looked at them, is replaced.
             change = await self._doors.open(new.config, new.routes, places)
             unwanted.pop_all()
         self.generation = new

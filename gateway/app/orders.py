@@ -27,6 +27,12 @@ class Orders(Protocol):
     async def renewal(self) -> Places | None:
         """Return when the configuration is to be read again: with the places of its listeners where they are shared."""
 
+    async def agreement(self) -> None:
+        """Return when the new configuration, now that all it needs is there, is to take the place of the old one.
+
+        Raises StartError when it is not to.
+        """
+
     def report(self, lines: Sequence[str], *, cause: str = "", is_first: bool = False) -> None:
         """The gateway is ready (`is_first`), has the new configuration, or keeps the old one for a `cause`.
 
@@ -58,13 +64,18 @@ class Signals:
         self._renewal.clear()
         return None
 
+    async def agreement(self) -> None:
+        """There is nobody to agree with."""
+
     def report(self, lines: Sequence[str], *, cause: str = "", is_first: bool = False) -> None:
         """Say it on standard error."""
         for line in lines:
             tell(line)
         if is_first:
             tell("mailsluice ready")
-        elif not cause:
+        elif cause:
+            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=cause)
+        else:
             _log.info("configuration reloaded")
 
 

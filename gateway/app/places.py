@@ -29,6 +29,7 @@ class Places:
     def __init__(self, held: Mapping[str, _Sockets], claims: Mapping[str, _Sockets] | None = None) -> None:
         self._held = dict(held)
         self._claims = dict(claims or {})
+        self._prepared: dict[str, list[socket.socket]] = {}
 
     @classmethod
     def reserve(cls, config: Config, *, beside: Self) -> Self:
@@ -67,8 +68,40 @@ class Places:
             for place in _written(listener, self._held[address_of(listener)])
         )
 
+    def prepare(self, config: Config, *, but: Config) -> None:
+        """Have what `listen` is to give for the configuration, where it has addresses that `but` has not.
+
+        Raises StartError. Who connects waits until somebody accepts.
+        """
+        known = {address_of(listener) for listener in but.listeners}
+        for listener in config.listeners:
+            address = address_of(listener)
+            if address not in known:
+                self._prepared[address] = self._listen(listener)
+
     def listen(self, listener: Listener) -> list[socket.socket]:
         """Sockets at the address of `listener` for this process alone to accept from. Raises StartError."""
+        return self._prepared.pop(address_of(listener), None) or self._listen(listener)
+
+    def close(self, *, but: Self) -> None:
+        """Hold the addresses no more in this process, but for those that `but` has too."""
+        for address, sockets in chain(self._held.items(), self._claims.items(), self._prepared.items()):
+            if address not in but._held:
+                for each in sockets:
+                    each.close()
+
+    def release(self, *, but: Self) -> None:
+        """Hold the addresses no more, but for those that `but` has too: others may have them as soon as nobody listens.
+
+        Unix sockets are removed.
+        """
+        for address, sockets in self._held.items():
+            if address not in but._held:
+                _release(sockets)
+                for claim in self._claims[address]:
+                    claim.close()
+
+    def _listen(self, listener: Listener) -> list[socket.socket]:
         held = self._held.get(address_of(listener))
         if held is None:
             raise StartError(f'listener "{listener.name}": the configuration has changed meanwhile; reload it again')
@@ -81,22 +114,6 @@ class Places:
                 raise cannot_listen(listener, error) from error
             opened.pop_all()
         return sockets
-
-    def close(self) -> None:
-        """Hold the addresses no more in this process."""
-        for each in chain(*self._held.values(), *self._claims.values()):
-            each.close()
-
-    def release(self, *, but: Self) -> None:
-        """Hold the addresses no more, but for those that `but` has too: others may have them as soon as nobody listens.
-
-        Unix sockets are removed.
-        """
-        for address, sockets in self._held.items():
-            if address not in but._held:
-                _release(sockets)
-                for claim in self._claims[address]:
-                    claim.close()
 
 
 def address_of(listener: Listener) -> str:

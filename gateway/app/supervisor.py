@@ -19,8 +19,9 @@ from typing import NoReturn
 
 import structlog
 
-from gateway.app.channel import Channel, Ended, Failed, Message, Ready, Renew, Renewed, Stop
+from gateway.app.channel import Channel, Commit, Drop, Ended, Failed, Message, Prepare, Prepared, Ready, Renewed, Stop
 from gateway.app.failure import StartError
+from gateway.app.listeners import check_listeners
 from gateway.app.logs import log_with
 from gateway.app.places import Places
 from gateway.app.share import check_same_process
@@ -57,24 +58,34 @@ def supervise(config: Config, reread: Callable[[], Config]) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Worker:
-    """A worker's process, as far as is known of it, and the configuration that it runs by."""
+    """A worker's process, as far as is known of it."""
 
     number: int
     pid: int
     channel: Channel
-    config: Config
     started: float
     is_ready: bool = False
+    is_prepared: bool = False
     sentence: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Renewal:
-    """A reload under way: what was there before, and whose answers are awaited."""
+    """A reload under way, in two steps: every worker prepares it, then all of them take it, or none does.
+
+    `config` is the new one; `places` are those that are not in effect: the new ones, and once it is taken the old ones.
+    `awaited` are the workers whose answers to the step are, `causes` say which could not prepare it, and why.
+    """
 
     config: Config
     places: Places
-    awaited: set[int] = field(default_factory=set)
+    awaited: set[int]
+    causes: dict[int, str] = field(default_factory=dict)
+    is_decided: bool = False
+
+    @property
+    def is_taken(self) -> bool:
+        return self.is_decided and not self.causes
 
 
 class _Supervisor:
@@ -169,26 +180,26 @@ class _Supervisor:
     # Workers
 
     def _start(self, number: int) -> None:
-        # A configuration that is still being taken may turn out to be one that nobody can take.
-        config = self._renewal.config if self._renewal else self._config
-        places = self._renewal.places if self._renewal else self._places
         try:
-            pid, channel = self._fork(number, config, places)
+            pid, channel = self._fork(number)
         except OSError as error:
             self._lost(number, f"cannot be started: {error.strerror}")
             return
-        worker = _Worker(number=number, pid=pid, channel=channel, config=config, started=time.monotonic())
+        worker = _Worker(number=number, pid=pid, channel=channel, started=time.monotonic())
         self._workers[number] = worker
         self._selector.register(channel, selectors.EVENT_READ, worker)
+        if self._renewal is not None and not self._renewal.is_decided:
+            # It starts with the old configuration, and must not be left with that.
+            self._renewal.awaited.add(number)
 
-    def _fork(self, number: int, config: Config, places: Places) -> tuple[int, Channel]:
+    def _fork(self, number: int) -> tuple[int, Channel]:
         ours, theirs = Channel.pair()
         # A signal to a process that is not yet itself would be heard by this one.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._become(number, config, places, theirs, ours)
+                self._become(number, theirs, ours)
         except OSError:
             ours.close()
             raise
@@ -197,15 +208,17 @@ class _Supervisor:
             theirs.close()
         return pid, ours
 
-    def _become(self, number: int, config: Config, places: Places, channel: Channel, ours: Channel) -> NoReturn:
+    def _become(self, number: int, channel: Channel, ours: Channel) -> NoReturn:
         """Be the worker, in the process that is new."""
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._signals.close()
         self._wakeup.close()
+        if self._renewal is not None:
+            self._renewal.places.close(but=self._places)
         for each in (ours, *(other.channel for other in self._workers.values())):
             each.close()
-        work(number, config, self._reread, channel, places, turns=self._turns)
+        work(number, self._config, self._reread, channel, self._places, turns=self._turns)
 
     def _listen(self, worker: _Worker) -> None:
         while worker.number in self._workers and (received := worker.channel.receive()) is not None:
@@ -216,9 +229,13 @@ class _Supervisor:
             case Ready():
                 worker.is_ready = True
                 self._welcome(worker)
-            case Renewed(refused):
-                worker.config = worker.config if refused else self._config
+            case Prepared():
+                worker.is_prepared = True
                 self._answered(worker)
+            case Renewed(cause):
+                if cause and self._renewal is not None and self._renewal.is_taken:
+                    self._replace(worker, cause)
+                self._answered(worker, cause)
             case Failed(sentence):
                 worker.sentence = sentence
             case Ended():
@@ -229,9 +246,8 @@ class _Supervisor:
             return
         if self._was_ready:
             _log.info("a worker is back", worker=worker.number)
-            if worker.config is not self._config:
-                self._renewal = self._renewal or _Renewal(config=self._config, places=self._places)
-                self._tell_to_renew(worker, self._renewal)
+            if self._renewal is not None and not self._renewal.is_decided:
+                self._tell_to_prepare(worker, self._renewal)
         elif len(self._workers) == self._config.gateway.workers and all(w.is_ready for w in self._workers.values()):
             self._was_ready = True
             for line in (*self._places.lines(self._config, but=Places({})), "mailsluice ready"):
@@ -244,13 +260,14 @@ class _Supervisor:
         _, status = os.waitpid(worker.pid, 0)
         if time.monotonic() - worker.started > _SETTLED_SECONDS:
             self._delays.pop(worker.number, None)
-        self._answered(worker)
         status = os.waitstatus_to_exitcode(status)
         # One that had not begun to take orders is ended by the signal.
         in_order = status == 0 or (status == -signal.SIGTERM and not worker.is_ready)
         if not (self._stopping and in_order):
             before = "" if worker.is_ready else " before it was ready"
             self._lost(worker.number, _ending(status) + before, worker.sentence)
+        # Nobody knows yet of one that was still starting whether it could.
+        self._answered(worker, f"worker {worker.number} {_ending(status)}" if worker.is_ready else "")
 
     def _lost(self, number: int, predicate: str, sentence: str = "") -> None:
         """A worker is not there that should be: what has happened to it, and what it has said itself."""
@@ -282,6 +299,9 @@ class _Supervisor:
             if not self._failure:
                 _log.info("stopping", grace_seconds=self._config.gateway.drain_seconds)
             self._due.clear()
+            if self._renewal is not None:
+                self._renewal.places.release(but=self._places)
+                self._renewal = None
             self._places.release(but=Places({}))
             self._deadline = time.monotonic() + self._config.gateway.drain_seconds + _LATE_SECONDS
         for worker in self._workers.values():
@@ -300,50 +320,74 @@ class _Supervisor:
     # Reloading
 
     def _renew(self) -> None:
-        """Have the workers take the configuration that is there now, if it can be taken."""
+        """Have the workers take the configuration that is there now, if all of them can."""
         try:
             config = self._reread()
             check_same_process(self._config, config)
+            check_listeners(config)
             places = Places.reserve(config, beside=self._places)
         except (ConfigError, StartError) as error:
-            _log.error("alarm: the configuration was not reloaded; the old one stays", cause=str(error))
+            _refuse(str(error))
             return
-        self._renewal = _Renewal(config=self._config, places=self._places)
-        self._config, self._places = config, places
+        self._renewal = _Renewal(config=config, places=places, awaited=set(self._workers))
         for worker in self._workers.values():
             if worker.is_ready:
-                self._tell_to_renew(worker, self._renewal)
-        self._conclude(self._renewal)
+                self._tell_to_prepare(worker, self._renewal)
+        self._go_on(self._renewal)
 
-    def _tell_to_renew(self, worker: _Worker, renewal: _Renewal) -> None:
-        renewal.awaited.add(worker.number)
-        worker.channel.send_places(self._places)
-        worker.channel.send(Renew())
+    def _tell_to_prepare(self, worker: _Worker, renewal: _Renewal) -> None:
+        worker.channel.send_places(renewal.places)
+        worker.channel.send(Prepare())
 
-    def _answered(self, worker: _Worker) -> None:
-        """There is nothing more to wait for from this one."""
-        if self._renewal is not None:
-            self._renewal.awaited.discard(worker.number)
-            self._conclude(self._renewal)
+    def _answered(self, worker: _Worker, cause: str = "") -> None:
+        """There is nothing more to wait for from this one at this step, which it could not do for the `cause`."""
+        renewal = self._renewal
+        if renewal is None or worker.number not in renewal.awaited:
+            return
+        renewal.awaited.remove(worker.number)
+        if cause and not renewal.is_decided:
+            renewal.causes[worker.number] = cause
+        self._go_on(renewal)
+
+    def _replace(self, worker: _Worker, cause: str) -> None:
+        """Have another process run by what was decided, in the place of one that was prepared and cannot."""
+        worker.sentence = cause
+        # For no other reload.
+        worker.is_ready = False
+        worker.channel.send(Stop())
+
+    def _go_on(self, renewal: _Renewal) -> None:
+        if not renewal.awaited and not renewal.is_decided:
+            self._decide(renewal)
+        if not renewal.awaited:
+            self._conclude(renewal)
+
+    def _decide(self, renewal: _Renewal) -> None:
+        """Have all take the new configuration, or none; who starts from now on has what was decided."""
+        renewal.is_decided = True
+        if renewal.is_taken:
+            self._config = renewal.config
+            self._places, renewal.places = renewal.places, self._places
+        for worker in self._workers.values():
+            if worker.is_prepared:
+                worker.is_prepared = False
+                renewal.awaited.add(worker.number)
+                worker.channel.send(Commit() if renewal.is_taken else Drop())
 
     def _conclude(self, renewal: _Renewal) -> None:
-        """The end of a reload, when nobody's answer is awaited. Who has refused has said why."""
-        if renewal.awaited:
-            return
+        """The end of a reload: all have done what was decided."""
         self._renewal = None
-        ready = [worker for worker in self._workers.values() if worker.is_ready]
-        refused = [worker.number for worker in ready if worker.config is not self._config]
-        if refused and len(refused) == len(ready):
-            self._places.release(but=renewal.places)
-            self._config, self._places = renewal.config, renewal.places
+        renewal.places.release(but=self._places)
+        if renewal.causes:
+            _refuse("; ".join(dict.fromkeys(renewal.causes.values())), workers=sorted(renewal.causes))
             return
         for line in self._places.lines(self._config, but=renewal.places):
             self._lines.write(line)
-        renewal.places.release(but=self._places)
-        if refused:
-            _log.error("alarm: the configuration was not reloaded by every worker", refused=refused)
-        elif renewal.config is not self._config:
-            _log.info("configuration reloaded")
+        _log.info("configuration reloaded")
+
+
+def _refuse(cause: str, **who: list[int]) -> None:
+    _log.error("alarm: the configuration was not reloaded; the old one stays", cause=cause, **who)
 
 
 def _ending(status: int) -> str:

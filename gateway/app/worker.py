@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import structlog
 
-from gateway.app.channel import Address, Channel, Ended, Failed, Ready, Renew, Renewed, Stop
+from gateway.app.channel import Address, Channel, Commit, Drop, Ended, Failed, Prepare, Prepared, Ready, Renewed, Stop
 from gateway.app.failure import StartError
 from gateway.app.lifecycle import serve_logging_to
 from gateway.app.logs import log_to
@@ -69,6 +69,7 @@ class _Supervised:
         self._stopping = False
         self._addresses: dict[str, tuple[socket.socket, ...]] = {}
         self._renewals: asyncio.Queue[Places] = asyncio.Queue()
+        self._decisions: asyncio.Queue[Commit | Drop] = asyncio.Queue()
 
     def take(self) -> None:
         """Take orders. Until now SIGTERM has ended the process at once; from now on the supervisor says when."""
@@ -84,9 +85,15 @@ class _Supervised:
         """Return when the configuration is to be read again."""
         return await self._renewals.get()
 
+    async def agreement(self) -> None:
+        """Say that this worker can, and return when all can. Raises StartError when another one cannot."""
+        self._channel.send(Prepared())
+        if isinstance(await self._decisions.get(), Drop):
+            raise StartError("another worker cannot take the configuration")
+
     def report(self, lines: Sequence[str], *, cause: str = "", is_first: bool = False) -> None:  # noqa: ARG002  # the supervisor has them
         """Tell the supervisor, which knows the addresses."""
-        self._channel.send(Ready() if is_first else Renewed(refused=bool(cause)))
+        self._channel.send(Ready() if is_first else Renewed(cause[:_LONGEST_SENTENCE]))
 
     def _receive(self) -> None:
         while (received := self._channel.receive()) is not None:
@@ -94,9 +101,11 @@ class _Supervised:
             match message:
                 case Address(address):
                     self._addresses[address] = sockets
-                case Renew():
+                case Prepare():
                     self._renewals.put_nowait(Places(self._addresses))
                     self._addresses = {}
+                case Commit() | Drop():
+                    self._decisions.put_nowait(message)
                 case Stop():
                     self._stopping = True
                     self._ends.put_nowait(None)

@@ -275,13 +275,15 @@ def test_a_listener_that_is_new_is_shared_and_one_that_is_gone_is_closed(gateway
         ("", "listener: is missing"),
         (CONFIGURATION.replace("workers = 2", "workers = 3"), "`gateway.workers` cannot change"),
         (CONFIGURATION.replace('"mail"', '"/dev/null/mail"'), "cannot be opened"),
+        (CONFIGURATION.replace("workers = 2", 'workers = 2\nkeys = "absent"'), "`gateway.keys`"),
     ],
-    ids=["empty", "other number of workers", "connector that does not open"],
+    ids=["empty", "other number of workers", "connector that does not open", "no keys"],
 )
 def test_what_is_broken_changes_nobody(gateway, path, text, cause):
     assert cause in reload(gateway, path, text)["cause"]
     send_to_both(gateway)
     assert reload_until_taken(gateway, path)["event"] == "configuration reloaded"
+    assert len(records(gateway, "alarm: the configuration was not reloaded; the old one stays")) == 1
 
 
 def reload_until_taken(gateway, path):
