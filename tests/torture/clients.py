@@ -110,7 +110,7 @@ class _Passage:
     def pass_through(self, wire: Wire) -> None:
         """Send it and read what is answered. Raises OSError where the connection ends, at any point."""
         mail = self._mail
-        parameters = "" if not mail.chunks else " BODY=BINARYMIME"
+        parameters = (" BODY=BINARYMIME" if mail.chunks else "") + (" SMTPUTF8" if mail.is_utf8 else "")
         commands = [f"MAIL FROM:<{sender(mail.marker)}>{parameters}"]
         commands += [f"RCPT TO:<{recipient}>" for recipient in mail.recipients]
         commands += [] if mail.chunks else ["DATA"]

@@ -35,14 +35,15 @@ __all__ = ["TRIALS", "Servers", "Trial", "run", "trying"]
 
 ServerT = TypeVar("ServerT")
 
-_CONNECTIONS = 4
+# How many at once; one of these in each load.
+_CONNECTIONS = (1, 4, 4, 16)
 _LONGEST_LOAD_SECONDS = 0.3
 _KILLED_AT_START = 0.1
 _LONGEST_START_SECONDS = 0.6
 _KILLED_AT_REST = 0.1
 # What can have been delivered and not be settled when a kill comes: the mails that the HTTP connector has under way.
 # Kafka's has more, but so many mails do not come from one kill to the next.
-_UNDER_WAY = 64 + _CONNECTIONS
+_UNDER_WAY = 64 + max(_CONNECTIONS)
 
 # By name: which sinks a mail goes to, and when it is acknowledged.
 TRIALS: Mapping[str, Route] = {
@@ -132,6 +133,7 @@ class Trial:
     ) -> None:
         self._kills: list[float] = []
         self._loads = count()
+        self._connections = 0
         self._sinks = tuple(sinks)
         self._routes = routes
         self._seed = seed
@@ -178,11 +180,14 @@ class Trial:
 
     def _load(self) -> Load:
         name = f"{self._seed}.{next(self._loads)}"
-        streams = [mails(f"{name}.{number}", self._traffic) for number in range(_CONNECTIONS)]
+        self._connections = self._moments.choice(_CONNECTIONS)
+        streams = [mails(f"{name}.{number}", self._traffic) for number in range(self._connections)]
         return Load(self._gateway.addresses, self._journal, streams)
 
     def _assert_all_send(self, load: Load) -> None:
-        assert load.running == _CONNECTIONS, f"the gateway closed a connection ({self._seed}):\n{self._gateway.log}"
+        assert load.running == self._connections, (
+            f"the gateway closed a connection ({self._seed}):\n{self._gateway.log}"
+        )
 
     def finish(self) -> Verdict:
         """Start the gateway once more, let it deliver everything, end it in order, and judge."""
@@ -194,7 +199,7 @@ class Trial:
             leftovers.append(f"the gateway ended with status {status}")
         self._note_errors()
         # At each kill every connection may have had a mail in hand.
-        leftovers += self._spool.leftovers(orphans=_CONNECTIONS * len(self._kills))
+        leftovers += self._spool.leftovers(orphans=max(_CONNECTIONS) * len(self._kills))
         return judge(
             read(self._journal_path),
             {sink.name: sink.delivered() for sink in self._sinks},

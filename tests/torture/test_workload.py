@@ -23,6 +23,13 @@ def test_every_mode_and_size_comes():
     assert len({mail.marker for mail in sent}) == 600
 
 
+def test_up_to_a_thousand_chunks_and_names_in_utf8_come():
+    sent = first("7", 600)
+    assert {len(mail.chunks) for mail in sent} == {0, 1, 2, 3, 6, 1000}
+    assert {mail.is_utf8 for mail in sent} == {True, False}
+    assert {mail.mode for mail in sent if mail.containers} == {Mode.BMTD, Mode.LMTP_BMTD}
+
+
 def test_chunks_make_up_the_content():
     assert all(sum(mail.chunks) == len(mail.content) for mail in first("7", modes=(Mode.BDAT, Mode.BMTD)))
 
