@@ -248,14 +248,23 @@ class Spool:
     async def _check(self) -> None:
         begun = time.monotonic()
         try:
-            damage = await in_thread(lambda abandoned: find_damage(self._path, abandoned))
+            opened, damage = 0, ""
+            # What is found in a database that was replaced meanwhile says nothing of the one in its place.
+            while opened != self._times_opened:
+                opened = self._times_opened
+                damage = await in_thread(lambda abandoned: find_damage(self._path, abandoned))
             if damage:
                 _log.error("alarm: the spool's database is damaged", cause=damage)
-                await self._writer.run(partial(_report, [apsw.CorruptError(damage)]))
+                await self._writer.run(partial(self._report, apsw.CorruptError(damage), opened))
             elif (seconds := time.monotonic() - begun) > _LONG_CHECK_SECONDS:
                 _log.info("the spool's database is intact", seconds=round(seconds, 3))
         except (OSError, SpoolError, apsw.Error) as error:
             _log.error("the spool was not checked to the end", cause=str(error))
+
+    def _report(self, damage: apsw.CorruptError, opened: int, _connection: apsw.Connection) -> None:
+        """Have the writer come upon the damage, unless it has by now."""
+        if opened == self._times_opened:
+            raise damage
 
     async def _remove_files(self, ids: Sequence[str]) -> None:
         if ids:
@@ -305,12 +314,6 @@ class Spool:
 
 def _is_large(mail: Mail) -> bool:
     return mail.content.size > INLINE_OCTETS
-
-
-def _report(damage: list[apsw.CorruptError], _connection: apsw.Connection) -> None:
-    """Have the writer come upon the damage, once."""
-    if damage:
-        raise damage.pop()
 
 
 def _entry(due: Due, connector: str, mail: Mail) -> Entry:

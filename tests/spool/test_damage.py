@@ -5,13 +5,16 @@ import os
 import random
 import shutil
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 import structlog
 
 from gateway.spool import Spool, State, salvage
+from gateway.spool import spool as spool_module
 from gateway.spool.inspection import Inspection, Selection
 from tests.spool.spools import LARGE, claimed, drained, mail_of, new, opened, rows, settled
 
@@ -140,6 +143,34 @@ async def test_damage_that_is_met_while_running_stops_nothing(tmp_path):
     alarms = [line for line in lines if line["log_level"] == "error" and line["event"].startswith("alarm: a damaged")]
     assert [alarm["complete"] for alarm in alarms] == [False]
     assert len(found) > 60
+
+
+async def test_damage_that_was_replaced_while_the_check_ran_is_not_replaced_again(tmp_path, monkeypatch):
+    replaced = threading.Event()
+    checks = iter(["what was there before", ""])
+
+    def find_damage(_path, _abandoned):
+        assert replaced.wait(20)
+        return next(checks)
+
+    monkeypatch.setattr(spool_module, "find_damage", find_damage)
+    met = iter([apsw.CorruptError("met")])
+
+    def meet(_connection):
+        for error in met:
+            raise error
+
+    async with opened(tmp_path) as spool:
+        mail = mail_of(b"hello")
+        await spool.add(new(mail))
+        with structlog.testing.capture_logs() as lines:
+            check = asyncio.create_task(spool._check())
+            await spool._writer.run(meet)
+            replaced.set()
+            await check
+        assert next(checks, "no more") == "no more"
+        assert sum("what can be read is carried over" in line["event"] for line in lines) == 1
+        assert await drained(spool) == {mail.envelope.id: b"hello"}
 
 
 @pytest.mark.parametrize("what", ["gone", "empty"])
