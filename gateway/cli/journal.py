@@ -41,7 +41,8 @@ class Journal:
         try:
             if not path.exists():
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                sync_directory(path.parent)
+            # Whoever made it may have been killed before it was safe.
+            sync_directory(path.parent)
             self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
             try:
                 self._prepare(replay)

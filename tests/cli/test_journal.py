@@ -1,9 +1,11 @@
 """What a replay remembers across crashes."""
 
+import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,14 @@ def test_what_was_recorded_outlives_a_kill(tmp_path):
     subprocess.run([sys.executable, "-c", script, tmp_path / "journal"], check=False, timeout=60)
     with Journal(tmp_path / "journal", REPLAY) as journal:
         assert journal.refused("a") == ()
+
+
+def test_the_name_of_a_journal_that_was_there_is_synced_too(tmp_path, monkeypatch):
+    Journal(tmp_path / "journal", REPLAY).__exit__(None, None, None)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    Journal(tmp_path / "journal", REPLAY).__exit__(None, None, None)
+    assert tmp_path in synced
 
 
 def test_a_journal_belongs_to_one_replay(tmp_path):
