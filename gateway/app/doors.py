@@ -1,7 +1,9 @@
 """The listeners of a running gateway, and how a new configuration changes them: all of it, or nothing."""
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from gateway import ingress
@@ -15,7 +17,7 @@ from gateway.delivery import Routes
 from gateway.ingress import Admission, ListenerSettings
 from gateway.keys import KeyRing
 
-__all__ = ["Change", "Doors"]
+__all__ = ["Change", "Doors", "Opening"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,26 @@ class Change:
 
     opened: tuple[str, ...]
     closed: tuple[ingress.Listener, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """All that the listeners of a configuration need, by their addresses: to be taken, or to be closed again.
+
+    `sockets` are those at which the new listeners are still to listen.
+    """
+
+    config: Config
+    routes: Routes
+    settings: Mapping[str, ListenerSettings]
+    new: Mapping[str, ingress.Listener]
+    sockets: Mapping[str, Sequence[socket.socket]]
+    lines: tuple[str, ...]
+    unwanted: AsyncExitStack
+
+    async def close(self) -> None:
+        """Give it all back."""
+        await self.unwanted.aclose()
 
 
 class Doors:
@@ -40,39 +62,58 @@ class Doors:
             sharers=config.gateway.workers,
         )
 
-    async def open(self, config: Config, routes: Routes, places: Places | None = None) -> Change:
-        """Have the listeners of this configuration, and no others; those closed are for the caller to stop.
+    async def prepare(self, config: Config, routes: Routes, places: Places | None = None) -> Opening:
+        """Have everything that `take` needs; whoever is connected notices nothing. Raises StartError.
 
-        With `places` the addresses are shared with other processes, and it is not for this one to say where they are.
-        One whose address stays keeps its sessions, which end as they began; new ones get what is new. Raises
-        StartError: then nothing has changed.
+        With `places` the addresses are shared with other processes, and it is not for this one to say where they are:
+        who connects to a new one waits. Without, new addresses are open from now on.
         """
         keys = load_keys(config.gateway)
-        wanted = {address_of(listener): (listener, _settings(listener, config, keys)) for listener in config.listeners}
-        opened: dict[str, ingress.Listener] = {}
+        settings = {address_of(listener): _settings(listener, config, keys) for listener in config.listeners}
+        new: dict[str, ingress.Listener] = {}
+        sockets: dict[str, Sequence[socket.socket]] = {}
         lines: list[str] = []
-        try:
-            for address, (configured, settings) in wanted.items():
-                if address not in self._listeners:
-                    opened[address] = ingress.Listener(settings, routes, self._admission)
-                    if places is not None:
-                        opened[address].listen_at(places.listen(configured))
-                        continue
-                    lines += [
-                        f"{configured.protocol.upper()} on {place} ({configured.name})"
-                        for place in await _listen(configured, opened[address])
-                    ]
-        except BaseException:
-            for listener in opened.values():
-                await listener.stop(seconds=0)
-            raise
-        kept = {address: listener for address, listener in self._listeners.items() if address in wanted}
+        async with AsyncExitStack() as unwanted:
+            for configured in config.listeners:
+                address = address_of(configured)
+                if address in self._listeners:
+                    continue
+                new[address] = ingress.Listener(settings[address], routes, self._admission)
+                unwanted.push_async_callback(new[address].stop, seconds=0)
+                if places is not None:
+                    sockets[address] = places.listen(configured)
+                    for each in sockets[address]:
+                        unwanted.callback(each.close)
+                    continue
+                lines += [
+                    f"{configured.protocol.upper()} on {place} ({configured.name})"
+                    for place in await _listen(configured, new[address])
+                ]
+            return Opening(
+                config=config,
+                routes=routes,
+                settings=settings,
+                new=new,
+                sockets=sockets,
+                lines=tuple(lines),
+                unwanted=unwanted.pop_all(),
+            )
+
+    def take(self, opening: Opening) -> Change:
+        """Have these listeners, and no others; those closed are for the caller to stop.
+
+        One whose address stays keeps its sessions, which end as they began; new ones get what is new.
+        """
+        config, settings = opening.config, opening.settings
+        kept = {address: listener for address, listener in self._listeners.items() if address in settings}
         for address, listener in kept.items():
-            listener.replace(wanted[address][1], routes)
+            listener.replace(settings[address], opening.routes)
         self._admission.replace(largest_message=_largest_message(config), min_free_percent=_min_free_percent(config))
-        closed = tuple(listener for address, listener in self._listeners.items() if address not in wanted)
-        self._listeners = kept | opened
-        return Change(opened=tuple(lines), closed=closed)
+        for address, sockets in opening.sockets.items():
+            opening.new[address].listen_at(sockets)
+        closed = tuple(listener for address, listener in self._listeners.items() if address not in settings)
+        self._listeners = {**kept, **opening.new}
+        return Change(opened=opening.lines, closed=closed)
 
     async def stop(self, *, seconds: float) -> None:
         """Accept nothing more, and let mail that is under way be answered for so long."""

@@ -98,7 +98,8 @@ class _Gateway:
         except OSError as error:
             raise StartError(f"the spool does not work: {error}") from error
         try:
-            return (await self._doors.open(self.generation.config, self.generation.routes, places)).opened
+            opening = await self._doors.prepare(self.generation.config, self.generation.routes, places)
+            return self._doors.take(opening).opened
         finally:
             if places is not None:
                 places.close(but=Places({}))
@@ -125,13 +126,12 @@ class _Gateway:
         async with AsyncExitStack() as unwanted:
             new = await bring_up(config, self._engines[0])
             unwanted.push_async_callback(new.close, seconds=seconds)
-            if places is not None:
-                places.prepare(config, but=old.config)
+            opening = await self._doors.prepare(config, new.routes, places)
+            unwanted.push_async_callback(opening.close)
             await orders.agreement()
-            # Whoever connects has what is new at once, so this comes last. A worker for which it fails all the same,
-            # as files have changed since the supervisor looked at them, is replaced.
-            change = await self._doors.open(new.config, new.routes, places)
+            # From here on nothing can fail.
             unwanted.pop_all()
+        change = self._doors.take(opening)
         self.generation = new
         self._in_background(self._hand_over(old, new))
         for listener in change.closed:

@@ -1,8 +1,7 @@
 """From a `[[listener]]` of the configuration to a listener that accepts mail."""
 
 from gateway import ingress
-from gateway.app.failure import StartError
-from gateway.app.keys import content_tokens, load_keys, receipt_signer, submission_tokens
+from gateway.app.keys import content_tokens, receipt_signer, submission_tokens
 from gateway.collection import SharingSettings
 from gateway.config import Authentication, Config, Limits, Listener, TcpBind, UnixBind
 from gateway.ingress import Authenticator, ListenerSettings, PasswordFile
@@ -17,17 +16,7 @@ from gateway.smtp.extensions.stoken import DELIVERY_ID, STOKEN
 from gateway.smtp.extensions.xreplymeta import MAILDATA
 from gateway.smtp.referral import REFERRAL
 
-__all__ = ["check_listeners", "listen", "listener_settings"]
-
-
-def check_listeners(config: Config) -> None:
-    """Raise StartError where keys, certificates or passwords of the listeners cannot be used."""
-    keys = load_keys(config.gateway)
-    for listener in config.listeners:
-        try:
-            listener_settings(listener, config, keys)
-        except (OSError, ValueError) as error:
-            raise StartError(f'listener "{listener.name}": {error}') from error
+__all__ = ["listen", "listener_settings"]
 
 
 async def listen(listener: ingress.Listener, bind: TcpBind | UnixBind) -> tuple[str, ...]:

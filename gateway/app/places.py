@@ -29,7 +29,6 @@ class Places:
     def __init__(self, held: Mapping[str, _Sockets], claims: Mapping[str, _Sockets] | None = None) -> None:
         self._held = dict(held)
         self._claims = dict(claims or {})
-        self._prepared: dict[str, list[socket.socket]] = {}
 
     @classmethod
     def reserve(cls, config: Config, *, beside: Self) -> Self:
@@ -68,24 +67,24 @@ class Places:
             for place in _written(listener, self._held[address_of(listener)])
         )
 
-    def prepare(self, config: Config, *, but: Config) -> None:
-        """Have what `listen` is to give for the configuration, where it has addresses that `but` has not.
-
-        Raises StartError. Who connects waits until somebody accepts.
-        """
-        known = {address_of(listener) for listener in but.listeners}
-        for listener in config.listeners:
-            address = address_of(listener)
-            if address not in known:
-                self._prepared[address] = self._listen(listener)
-
     def listen(self, listener: Listener) -> list[socket.socket]:
         """Sockets at the address of `listener` for this process alone to accept from. Raises StartError."""
-        return self._prepared.pop(address_of(listener), None) or self._listen(listener)
+        held = self._held.get(address_of(listener))
+        if held is None:
+            raise StartError(f'listener "{listener.name}": the configuration has changed meanwhile; reload it again')
+        if not held:
+            raise cannot_listen(listener, OSError(errno.EMFILE, ""))
+        with ExitStack() as opened:
+            try:
+                sockets = [opened.enter_context(_listening(each)) for each in held]
+            except OSError as error:
+                raise cannot_listen(listener, error) from error
+            opened.pop_all()
+        return sockets
 
     def close(self, *, but: Self) -> None:
         """Hold the addresses no more in this process, but for those that `but` has too."""
-        for address, sockets in chain(self._held.items(), self._claims.items(), self._prepared.items()):
+        for address, sockets in chain(self._held.items(), self._claims.items()):
             if address not in but._held:
                 for each in sockets:
                     each.close()
@@ -100,20 +99,6 @@ class Places:
                 _release(sockets)
                 for claim in self._claims[address]:
                     claim.close()
-
-    def _listen(self, listener: Listener) -> list[socket.socket]:
-        held = self._held.get(address_of(listener))
-        if held is None:
-            raise StartError(f'listener "{listener.name}": the configuration has changed meanwhile; reload it again')
-        if not held:
-            raise cannot_listen(listener, OSError(errno.EMFILE, ""))
-        with ExitStack() as opened:
-            try:
-                sockets = [opened.enter_context(_listening(each)) for each in held]
-            except OSError as error:
-                raise cannot_listen(listener, error) from error
-            opened.pop_all()
-        return sockets
 
 
 def address_of(listener: Listener) -> str:

@@ -21,7 +21,6 @@ import structlog
 
 from gateway.app.channel import Channel, Commit, Drop, Ended, Failed, Message, Prepare, Prepared, Ready, Renewed, Stop
 from gateway.app.failure import StartError
-from gateway.app.listeners import check_listeners
 from gateway.app.logs import log_with
 from gateway.app.places import Places
 from gateway.app.share import check_same_process
@@ -233,8 +232,6 @@ class _Supervisor:
                 worker.is_prepared = True
                 self._answered(worker)
             case Renewed(cause):
-                if cause and self._renewal is not None and self._renewal.is_taken:
-                    self._replace(worker, cause)
                 self._answered(worker, cause)
             case Failed(sentence):
                 worker.sentence = sentence
@@ -324,7 +321,6 @@ class _Supervisor:
         try:
             config = self._reread()
             check_same_process(self._config, config)
-            check_listeners(config)
             places = Places.reserve(config, beside=self._places)
         except (ConfigError, StartError) as error:
             _refuse(str(error))
@@ -348,13 +344,6 @@ class _Supervisor:
         if cause and not renewal.is_decided:
             renewal.causes[worker.number] = cause
         self._go_on(renewal)
-
-    def _replace(self, worker: _Worker, cause: str) -> None:
-        """Have another process run by what was decided, in the place of one that was prepared and cannot."""
-        worker.sentence = cause
-        # For no other reload.
-        worker.is_ready = False
-        worker.channel.send(Stop())
 
     def _go_on(self, renewal: _Renewal) -> None:
         if not renewal.awaited and not renewal.is_decided:

@@ -59,20 +59,6 @@ async def close(self):
     tell("closed")
 sample_connectors.Sample.close = close
 """
-# Of those who listen where nobody did, one cannot once the file is there.
-ONE_CANNOT_LISTEN = """
-import pathlib
-from gateway.app.failure import StartError
-from gateway.app.places import Places
-listen = Places.listen
-def listen_or_not(self, listener):
-    try:
-        pathlib.Path("one").unlink()
-    except FileNotFoundError:
-        return listen(self, listener)
-    raise StartError("no descriptors")
-Places.listen = listen_or_not
-"""
 
 
 @pytest.fixture
@@ -217,15 +203,3 @@ def test_a_signal_in_the_middle_of_a_reload_names_those_who_are_not_prepared(gat
     for _ in range(2):
         gateway.read_until("configuration reloaded")
     stop(gateway)
-
-
-def test_in_the_place_of_a_worker_that_cannot_do_what_was_decided_there_is_one_that_can(path, tmp_path):
-    with GatewayProcess("--config", path, folder=tmp_path, prelude=ONE_CANNOT_LISTEN) as gateway:
-        (tmp_path / "one").touch()
-        path.write_text(NEW.replace("unix:lmtp.sock", "unix:other.sock"))
-        gateway.signal(signal.SIGHUP)
-        gateway.read_until_all("configuration reloaded", "a worker is back")
-        both_have_the_new_one(gateway)
-        stop(gateway)
-    (ended,) = records(gateway, "alarm: a worker has ended; it is started again")
-    assert ended["cause"] == "no descriptors"
