@@ -39,8 +39,11 @@ class Address(Struct, frozen=True, tag=True):
 class Prepare(Struct, frozen=True, tag=True):
     """To a worker: read the configuration again, and have what it needs beside what there is.
 
-    The addresses of its listeners have gone before this. The answer is Prepared, or Renewed with a cause.
+    The addresses of its listeners have gone before this, and `digest` says which configuration is meant. The answer is
+    Prepared, or Renewed with a cause.
     """
+
+    digest: str
 
 
 class Commit(Struct, frozen=True, tag=True):

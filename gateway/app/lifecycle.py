@@ -7,6 +7,7 @@ opposite order, also when something on the way up fails: then nothing is left ru
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, closing, redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -125,7 +126,7 @@ class _Gateway:
         check_same_process(old.config, config)
         async with AsyncExitStack() as unwanted:
             new = await bring_up(config, self._engines[0])
-            unwanted.push_async_callback(new.close, seconds=seconds)
+            unwanted.push_async_exit(partial(self._give_up, new))
             opening = await self._doors.prepare(config, new.routes, places)
             unwanted.push_async_callback(opening.close)
             await orders.agreement()
@@ -137,6 +138,12 @@ class _Gateway:
         for listener in change.closed:
             self._in_background(listener.stop(seconds=seconds))
         return change.opened
+
+    async def _give_up(self, new: Generation, kind: type[BaseException] | None, *_: object) -> None:
+        closing = self._in_background(new.close(seconds=self.generation.config.gateway.drain_seconds))
+        # The end does not wait for what was never used.
+        if kind is not asyncio.CancelledError:
+            await closing
 
     async def drain(self, orders: Orders) -> None:
         """Let mail under way end in the configured time; a second order ends the patience."""
@@ -166,10 +173,11 @@ class _Gateway:
                 assigning.create_task(_assign(engine, new))
         await old.retire(seconds=old.config.gateway.drain_seconds)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+        return task
 
 
 def _spool(directory: Path) -> Spool:

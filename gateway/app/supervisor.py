@@ -333,7 +333,7 @@ class _Supervisor:
 
     def _tell_to_prepare(self, worker: _Worker, renewal: _Renewal) -> None:
         worker.channel.send_places(renewal.places)
-        worker.channel.send(Prepare())
+        worker.channel.send(Prepare(renewal.config.digest))
 
     def _answered(self, worker: _Worker, cause: str = "") -> None:
         """There is nothing more to wait for from this one at this step, which it could not do for the `cause`."""

@@ -44,7 +44,7 @@ def work(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         lines = log_to(sys.stderr, turns=turns, worker=number)
         orders = _Supervised(channel)
-        serve_logging_to(lines, share(config, number), lambda: share(reread(), number), orders, places)
+        serve_logging_to(lines, share(config, number), lambda: share(orders.meant(reread()), number), orders, places)
         status = 0
     except StartError as error:
         channel.send(Failed(str(error)[:_LONGEST_SENTENCE]))
@@ -69,6 +69,7 @@ class _Supervised:
         self._stopping = False
         self._addresses: dict[str, tuple[socket.socket, ...]] = {}
         self._renewals: asyncio.Queue[Places] = asyncio.Queue()
+        self._digest = ""
         self._decisions: asyncio.Queue[Commit | Drop] = asyncio.Queue()
 
     def take(self) -> None:
@@ -84,6 +85,12 @@ class _Supervised:
     async def renewal(self) -> Places | None:
         """Return when the configuration is to be read again."""
         return await self._renewals.get()
+
+    def meant(self, config: Config) -> Config:
+        """The configuration that was read, if it is the one that all are to take. Raises StartError."""
+        if config.digest != self._digest:
+            raise StartError("the configuration has changed meanwhile; reload it again")
+        return config
 
     async def agreement(self) -> None:
         """Say that this worker can, and return when all can. Raises StartError when another one cannot."""
@@ -101,7 +108,8 @@ class _Supervised:
             match message:
                 case Address(address):
                     self._addresses[address] = sockets
-                case Prepare():
+                case Prepare(digest):
+                    self._digest = digest
                     self._renewals.put_nowait(Places(self._addresses))
                     self._addresses = {}
                 case Commit() | Drop():

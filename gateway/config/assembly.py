@@ -40,12 +40,16 @@ class ConfiguredConnector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A configuration in which nothing is wrong. Connectors have their names; each stands behind those it refers to."""
+    """A configuration in which nothing is wrong. Connectors have their names; each stands behind those it refers to.
+
+    `digest` is that of the document that it was read from: who has another one has read another document.
+    """
 
     gateway: Gateway
     listeners: tuple[Listener, ...]
     connectors: Mapping[str, ConfiguredConnector]
     routes: tuple[Route, ...]
+    digest: str = ""
 
 
 def assemble(document: Table) -> Config | tuple[Fault, ...]:

@@ -1,10 +1,11 @@
 """From a file to the configuration in it, or to everything that is wrong with it."""
 
+import hashlib
 import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config.assembly import Config, assemble
@@ -85,7 +86,7 @@ def read(document: str, *, source: str) -> Config:
         raise ConfigError(source, (_syntax_problem(str(error), document),)) from error
     outcome = assemble(tables)
     if isinstance(outcome, Config):
-        return outcome
+        return replace(outcome, digest=hashlib.sha256(document.encode()).hexdigest())
     lines = key_lines(document)
     problems = {Problem(line=line_of(f.path, lines), key=_written(f.path), text=f.text) for f in outcome}
     raise ConfigError(source, tuple(sorted(problems, key=lambda p: (p.line, p.key, p.text))))

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import smtplib
+import time
+from collections import deque
 from itertools import count, islice
 from pathlib import Path
 
@@ -27,6 +29,7 @@ REFUSED = "alarm: the configuration was not reloaded; the old one stays"
 NEW = SAMPLE.replace("example.org", "example.com")
 # Who opens or closes the connector says so, and who is prepared does. Who removes the file that is called one is the
 # only one to be refused; as long as there is one that is called shut, all wait but who removes the one called pass.
+# What the process closes next whose id a file has in its name takes for ever.
 STEPS = """
 import asyncio, os, pathlib, sample_connectors
 from gateway.app.channel import Channel, Prepared
@@ -57,6 +60,8 @@ async def open(self):
 sample_connectors.Sample.open = open
 async def close(self):
     tell("closed")
+    if has(f"hang-{os.getpid()}"):
+        await asyncio.Event().wait()
 sample_connectors.Sample.close = close
 """
 
@@ -80,6 +85,18 @@ def told(tmp_path):
         return [int(each) for each in (tmp_path / file).read_text().split()] if (tmp_path / file).exists() else []
 
     return told
+
+
+def descriptors(process):
+    """Those that it has for good: what looks through the spool after the start has some for a moment."""
+    seen = deque(maxlen=10)
+
+    def are_settled():
+        seen.append(frozenset(int(each.name) for each in Path(f"/proc/{process}/fd").iterdir()))
+        return len(seen) == seen.maxlen and len(set(seen)) == 1
+
+    wait_until(are_settled)
+    return seen[0]
 
 
 def both_take(gateway, recipient, *, but):
@@ -175,7 +192,7 @@ def test_who_starts_in_the_middle_of_a_reload_holds_no_address_of_what_is_droppe
 def test_what_one_worker_has_no_descriptors_for_no_worker_takes(path, tmp_path):
     with GatewayProcess("--config", path, folder=tmp_path) as gateway:
         worker = processes(gateway)[1]
-        taken = {int(each.name) for each in Path(f"/proc/{worker}/fd").iterdir()}
+        taken = descriptors(worker)
         # Two for the addresses, one for the file and then for the first to listen at.
         third = next(islice((number for number in count() if number not in taken), 2, None))
         before = allow_descriptors(worker, third + 1)
@@ -192,6 +209,32 @@ def test_the_end_comes_to_who_is_prepared_as_well(gateway, path, tmp_path, told)
     stop(gateway)
     assert sorted(told("closed")) == sorted(told("opened"))
     assert not list(tmp_path.glob("*.sock"))
+
+
+def test_the_end_does_not_wait_for_what_was_only_prepared(tmp_path, told):
+    path = write(tmp_path, SAMPLE.replace("drain_seconds = 1", "drain_seconds = 60"))
+    with GatewayProcess("--config", path, folder=tmp_path, prelude=STEPS) as gateway:
+        prepared = prepare_one(gateway, path, tmp_path, told)
+        (tmp_path / f"hang-{prepared}").touch()
+        begun = time.monotonic()
+        stop(gateway)
+        # `drain_seconds` is for mail.
+        assert time.monotonic() - begun < 30
+
+
+def test_a_file_that_changes_in_the_middle_of_a_reload_is_taken_by_nobody(gateway, path, told):
+    late = processes(gateway)[1]
+    os.kill(late, signal.SIGSTOP)
+    path.write_text(NEW)
+    gateway.signal(signal.SIGHUP)
+    wait_until(lambda: told("prepared"))
+    path.write_text(SAMPLE.replace("example.org", "example.net"))
+    os.kill(late, signal.SIGCONT)
+    line = json.loads(gateway.read_until("not reloaded")[-1])
+    assert line["cause"] == "the configuration has changed meanwhile; reload it again"
+    assert line["workers"] == [1]
+    both_have_the_old_one(gateway)
+    stop(gateway)
 
 
 def test_a_signal_in_the_middle_of_a_reload_names_those_who_are_not_prepared(gateway, path, tmp_path, told):
