@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["make_directory", "sync_directory"]
 
-_NOT_SYNCED_BY_US = (errno.EACCES, errno.EPERM, errno.EINVAL)
+_NOT_SYNCED_BY_US = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS)
 
 
 def make_directory(path: Path, *, within: Path | None = None) -> None:
@@ -32,8 +32,9 @@ def make_directory(path: Path, *, within: Path | None = None) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
     except OSError as error:
         # Nobody knows who made a name that exists, so that all up to the root are synced. But one in a directory that
-        # we may not read is none of ours, for we make none there; and some file systems, read-only ones and automounts,
-        # have no sync for directories (EINVAL). Neither is a reason not to start; any other error is one.
+        # we may not read is none of ours, for we make none there; some file systems, squashfs and automounts, have no
+        # sync for directories (EINVAL); and on one that an error has made read-only (EROFS) nothing is ours to lose any
+        # more. None of this is a reason not to start; any other error is one.
         if not is_there or error.errno not in _NOT_SYNCED_BY_US:
             raise
 

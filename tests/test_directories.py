@@ -69,7 +69,9 @@ def test_a_sync_that_fails_is_told_also_of_a_name_that_exists(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("call", "number"), [("open", errno.EACCES), ("fsync", errno.EINVAL)], ids=["no access", "no syncs"]
+    ("call", "number"),
+    [("open", errno.EACCES), ("fsync", errno.EINVAL), ("fsync", errno.EROFS)],
+    ids=["no access", "no syncs", "read-only"],
 )
 def test_where_names_cannot_be_synced_only_those_that_exist_are_taken(tmp_path, monkeypatch, call, number):
     monkeypatch.setattr(os, call, failing(number))
