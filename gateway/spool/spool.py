@@ -227,7 +227,11 @@ class Spool:
         os.close(self._lock)
 
     def _connect(self, damaged: bool) -> apsw.Connection:  # noqa: FBT001  # the writer says it so
+        connection = self._open_or_salvage(damaged)
         self._times_opened += 1
+        return connection
+
+    def _open_or_salvage(self, damaged: bool) -> apsw.Connection:  # noqa: FBT001  # as above
         if not damaged and not salvage.is_needed(self._directory):
             try:
                 return open_database(self._path)
@@ -254,7 +258,6 @@ class Spool:
                 opened = self._times_opened
                 damage = await in_thread(lambda abandoned: find_damage(self._path, abandoned))
             if damage:
-                _log.error("alarm: the spool's database is damaged", cause=damage)
                 await self._writer.run(partial(self._report, apsw.CorruptError(damage), opened))
             elif (seconds := time.monotonic() - begun) > _LONG_CHECK_SECONDS:
                 _log.info("the spool's database is intact", seconds=round(seconds, 3))
@@ -264,6 +267,7 @@ class Spool:
     def _report(self, damage: apsw.CorruptError, opened: int, _connection: apsw.Connection) -> None:
         """Have the writer come upon the damage, unless it has by now."""
         if opened == self._times_opened:
+            _log.error("alarm: the spool's database is damaged", cause=str(damage))
             raise damage
 
     async def _remove_files(self, ids: Sequence[str]) -> None:

@@ -173,6 +173,33 @@ async def test_damage_that_was_replaced_while_the_check_ran_is_not_replaced_agai
         assert await drained(spool) == {mail.envelope.id: b"hello"}
 
 
+async def test_damage_that_is_being_replaced_while_the_check_ends_is_not_replaced_again(tmp_path, monkeypatch):
+    replacing, is_checked = threading.Event(), threading.Event()
+    replace = salvage.salvage
+
+    def hold_and_replace(directory):
+        replacing.set()
+        assert is_checked.wait(20)
+        replace(directory)
+
+    def find_damage(_path, _abandoned):
+        assert replacing.wait(20)
+        is_checked.set()
+        return "what was there before"
+
+    def meet(_connection):
+        if not replacing.is_set():
+            raise apsw.CorruptError("met")
+
+    monkeypatch.setattr(salvage, "salvage", hold_and_replace)
+    monkeypatch.setattr(spool_module, "find_damage", find_damage)
+    async with opened(tmp_path) as spool:
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.gather(spool._check(), spool._writer.run(meet))
+        assert sum("what can be read is carried over" in line["event"] for line in lines) == 1
+        assert not [line for line in lines if line["event"] == "alarm: the spool's database is damaged"]
+
+
 @pytest.mark.parametrize("what", ["gone", "empty"])
 async def test_an_empty_database_beside_content_is_no_new_spool(tmp_path, what):
     """SQLite would begin a new one, and the content would be taken for what a crash has left."""
