@@ -132,7 +132,7 @@ class Admission:
 class _Use:
     """What all mails under way have together: octets of the disk as far as is known, octets of memory, and files."""
 
-    __slots__ = ("files", "in_memory", "max_files", "max_in_memory", "reserved")
+    __slots__ = ("files", "in_memory", "lacks_files", "max_files", "max_in_memory", "reserved")
 
     def __init__(self, max_files: float) -> None:
         self.reserved = 0
@@ -140,6 +140,8 @@ class _Use:
         self.max_in_memory = 0
         self.files = 0
         self.max_files = max_files
+        # That they have run out is told once, until half of them are free.
+        self.lacks_files = False
 
 
 class Room:
@@ -171,6 +173,9 @@ class Room:
         use = self._use
         if not self._has_file:
             if use.files >= use.max_files:
+                if not use.lacks_files:
+                    use.lacks_files = True
+                    records.mail_not_admitted(f"{use.files} large mails come at once, and descriptors for no more")
                 return _NO_MEMORY
             self._has_file = True
             use.files += 1
@@ -178,11 +183,15 @@ class Room:
 
     def release(self) -> None:
         """The mail is answered or void. Doing so twice changes nothing."""
-        self._use.reserved -= self._reserved
-        self._use.in_memory -= self._in_memory
-        self._use.files -= self._has_file
+        use = self._use
+        use.reserved -= self._reserved
+        use.in_memory -= self._in_memory
+        use.files -= self._has_file
         self._reserved = self._in_memory = 0
         self._has_file = False
+        if use.lacks_files and 2 * use.files <= use.max_files:
+            use.lacks_files = False
+            records.mail_admitted_again()
 
     def _take(self, octets: int, *, in_memory: int) -> Reply | None:
         use = self._use

@@ -294,7 +294,7 @@ async def test_listeners_of_one_admission_share_its_room(tmp_path, disk):
         assert await second.codes(HELLO, MAIL % b"", count=2) == [250, 452]
 
 
-async def test_content_that_would_need_a_file_too_many_is_refused_and_the_next_one_is_not(tmp_path):
+async def test_content_that_would_need_a_file_too_many_is_refused_with_an_alarm_and_the_next_one_is_not(tmp_path, told):
     shared = Admission(tmp_path, largest_message=10 * MEBIBYTE, max_files=1)
     async with gateway(settings(tmp_path), admission=shared) as running:
         first, second = [await running.connect() for _ in range(2)]
@@ -311,3 +311,7 @@ async def test_content_that_would_need_a_file_too_many_is_refused_and_the_next_o
         assert await first.code() == 250
         second.send(ENVELOPE + b"BDAT 2000000 LAST\r\n" + bytes(2_000_000))
         assert [await second.code() for _ in range(3)] == [250] * 3
+    assert [line["event"] for line in told if "client" not in line] == [
+        "alarm: mail is refused for now",
+        "mail is accepted again",
+    ]
