@@ -205,7 +205,7 @@ class Trial:
             {sink.name: sink.delivered() for sink in self._sinks},
             self._routes,
             faults=self._kills,
-            at_most=_UNDER_WAY * len(self._kills),
+            at_each=_UNDER_WAY,
             dead=self._spool.dead(),
             leftovers=[*leftovers, *self._errors, *(problem for sink in self._sinks for problem in sink.problems())],
         )

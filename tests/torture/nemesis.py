@@ -76,7 +76,7 @@ def torment(folder: Path, *, seed: str, seconds: float) -> Verdict:
             ROUTES,
             faults=nemesis.kills,
             held_up=nemesis.held_up,
-            at_most=_UNDER_WAY * len(nemesis.kills),
+            at_each=_UNDER_WAY,
             dead=spool.dead(),
             leftovers=leftovers + nemesis.defects + archive.problems() + direct.problems(),
         )

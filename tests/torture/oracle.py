@@ -12,7 +12,7 @@ For each recipient, and each sink of the recipient's route:
     renamed     delivered under two ids, or under another one than the reply told
     duplicate   delivered twice to one sink under one id; explained on a spooled route where a kill came soon after the
                 earlier time and before the later one, for then the gateway cannot know that the earlier one succeeded;
-                and that only as often as attempts can be under way at a kill
+                and each kill only for as many mails as can be under way
 
 Without a final reply nobody knows, and both are right. The same holds for a refused mail that went to several sinks
 with `accept = "delivered"`: there a refusal says that not all of them have it, and those that took it keep it.
@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from typing import Literal
 
 from tests.torture.journal import Delivered, Ending, Record
@@ -99,16 +100,17 @@ def judge(
     *,
     faults: Collection[float] = (),
     held_up: Collection[tuple[float, float]] = (),
-    at_most: int | None = None,
+    at_each: float = inf,
     dead: Collection[tuple[str, str]] = (),
     leftovers: Iterable[str] = (),
 ) -> Verdict:
     """Compare what was sent with what each sink, by its name, has, once the gateway is drained.
 
-    `routes` is by the recipients' domain. `faults` are the times of kills, in seconds of the system's clock; they
-    explain `at_most` so many duplicates in all. `held_up` are the begin and end of what kept the gateway from settling
-    anything: such time does not count, but explains nothing. `dead` are the dead letters in the spool, as mail id and
-    sink. `leftovers` are sentences about what should not be there any more, and are judged by being there.
+    `routes` is by the recipients' domain. `faults` are the times of kills, in seconds of the system's clock; each
+    explains so many duplicates as `at_each` says, for each sink. `held_up` are the begin and end of what kept the
+    gateway from settling anything: such time does not count, but explains nothing. `dead` are the dead letters in the
+    spool, as mail id and sink. `leftovers` are sentences about what should not be there any more, and are judged by
+    being there.
     """
     bench = _Bench(routes, faults, held_up, dead)
     attempted = {record.attempt.marker: record for record in records}
@@ -123,9 +125,10 @@ def judge(
                 bench.ghosts.append(f"{sink} has {found[0].mail_id}, which nobody sent ({marker})")
         for record in records:
             bench.judge_missing(sink, record, by_marker.get(record.attempt.marker, []))
-    if at_most is not None and bench.duplicates > at_most:
-        said = f"{bench.duplicates} duplicates are more than the {at_most} that {len(faults)} faults explain"
-        bench.unexplained_duplicates.append(said)
+    for (fault, sink), explained in bench.explained.items():
+        if len(explained) > at_each:
+            said = f"{sink} got {len(explained)} mails again, and the fault at {fault:.3f} explains {at_each}"
+            bench.unexplained_duplicates.append(said)
     endings = [outcome.ending for record in records for outcome in record.outcomes]
     return Verdict(
         lost=tuple(bench.lost),
@@ -158,6 +161,7 @@ class _Bench:
     refused: list[str] = field(default_factory=list)
     renamed: list[str] = field(default_factory=list)
     unexplained_duplicates: list[str] = field(default_factory=list)
+    explained: defaultdict[tuple[float, str], set[tuple[str, float]]] = field(default_factory=lambda: defaultdict(set))
     duplicates: int = 0
 
     def judge_missing(self, sink: str, record: Record, found: Sequence[Delivered]) -> None:
@@ -196,17 +200,24 @@ class _Bench:
             times = sorted(mail.at for mail in found if recipient in mail.recipients)
             again = max(again, len(times) - 1)
             for earlier, later in pairwise(times):
-                if self._route(recipient).accept == "delivered" or not self._is_explained(earlier, later):
-                    self.unexplained_duplicates.append(
-                        f"{sink} got it again after {later - earlier:.3f} s without a fault ({_described(record)})"
-                    )
+                fault = self._explanation(earlier, later) if self._route(recipient).accept == "spooled" else None
+                if fault is not None:
+                    self.explained[fault, sink].add((record.attempt.marker, later))
+                    continue
+                self.unexplained_duplicates.append(
+                    f"{sink} got it again after {later - earlier:.3f} s without a fault ({_described(record)})"
+                )
         self.duplicates += again
 
-    def _is_explained(self, earlier: float, later: float) -> bool:
-        return any(
-            earlier - _NOTED_WITHIN_SECONDS <= fault <= later
-            and fault - earlier - self._held_up_between(earlier, fault) <= _SETTLED_WITHIN_SECONDS
-            for fault in self.faults
+    def _explanation(self, earlier: float, later: float) -> float | None:
+        return next(
+            (
+                fault
+                for fault in self.faults
+                if earlier - _NOTED_WITHIN_SECONDS <= fault <= later
+                and fault - earlier - self._held_up_between(earlier, fault) <= _SETTLED_WITHIN_SECONDS
+            ),
+            None,
         )
 
     def _held_up_between(self, from_: float, to: float) -> float:

@@ -155,8 +155,9 @@ def test_time_in_which_nothing_could_be_settled_does_not_count(held_up, expected
 def test_more_duplicates_than_attempts_can_be_under_way_are_not_explained():
     records = [Record(structs.replace(SENT, marker=marker), ACKED.outcomes) for marker in "abc"]
     deliveries = [structs.replace(STORED, marker=marker, at=at) for marker in "abc" for at in (100.0, 102.0)]
-    for at_most, expected in ((3, {}), (2, {"unexplained_duplicates": 1})):
-        verdict = judge(records, {"archive": deliveries}, ROUTES, faults=[101.0], at_most=at_most)
+    for at_each, expected in ((3, {}), (2, {"unexplained_duplicates": 1})):
+        # A fault at another time does not explain the third.
+        verdict = judge(records, {"archive": deliveries}, ROUTES, faults=[101.0, 150.0], at_each=at_each)
         assert faults_of(verdict) == expected
 
 
