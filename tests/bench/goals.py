@@ -44,7 +44,10 @@ _NOT_PIPELINED = (
     "`smtp-source` waits for each of four replies to a mail, and the event loop and the sockets, below, are what that "
     "takes; pipelined it is half as many"
 )
-_ANOTHER_COMMAND = "a container is a command with a reply of its own, checked and shown in the envelope"
+_ANOTHER_COMMAND = (
+    "a container is a command with a reply of its own, checked and shown in the envelope, and no part of a mail stands "
+    'out in what it adds: the columns by BDAT under "Where the time goes"'
+)
 _LAG = (
     "a turn of the event loop serves whoever is ready, and so lasts the longer the more sessions there are, as "
     '"Throughput against sessions" shows; requests of S3 run in threads, which have the interpreter in turns with the '

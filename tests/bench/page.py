@@ -46,8 +46,9 @@ interpreter named below; builds of it differ by a tenth.
 """
 _SHARES = """\
 Of the processor, for one mail, with 20 sessions: what the gateway's event loop does, as py-spy sees it, and its other
-threads, which write the log and the spool, and digest and store large content. Where no size is said, it is 1 KB by
-DATA. In small mails no part is a hot spot; a goal that is missed by a factor is missed by all of them together.
+threads, which write the log and the spool, digest and store large content, and make the requests of S3. Where nothing
+else is said, it is 1 KB by DATA. In small mails no part is a hot spot; a goal that is missed by a factor is missed by
+all of them together.
 """
 
 

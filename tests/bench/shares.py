@@ -23,7 +23,9 @@ __all__ = ["PROFILED", "measure", "parts_of"]
 
 # By the name of the column: a contender, and what it is sent.
 PROFILED: Mapping[str, tuple[str, Load]] = {
-    **{contender: (contender, smtp_source(KB, 20)) for contender in ("engine", "spool", "Kafka")},
+    **{contender: (contender, smtp_source(KB, 20)) for contender in ("engine", "spool", "Kafka", "S3 message")},
+    "engine, by BDAT": ("engine", generated(KB, 20, "BDAT")),
+    "engine, by BDAT with 2 containers": ("engine", generated(KB, 20, "BDAT", containers=2)),
     **{f"engine, 10 MB by {command}": ("engine", generated(10 * MB, 20, command)) for command in ("DATA", "BDAT")},
 }
 
