@@ -38,6 +38,8 @@ _SETTLED_SECONDS = 60.0
 _LINES_SECONDS = 0.1
 # What a worker may take to end beyond the time for draining: its spool and its log are closed then.
 _LATE_SECONDS = 5.0
+# A connector has half of it to open.
+_LONG_RELOAD_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
@@ -81,6 +83,8 @@ class _Renewal:
     awaited: set[int]
     causes: dict[int, str] = field(default_factory=dict)
     is_decided: bool = False
+    # When it has taken so long that somebody should look.
+    late_at: float = field(default_factory=lambda: time.monotonic() + _LONG_RELOAD_SECONDS)
 
     @property
     def is_taken(self) -> bool:
@@ -153,11 +157,15 @@ class _Supervisor:
         if self._renewal_wanted and self._was_ready and self._renewal is None and not self._stopping:
             self._renewal_wanted = False
             self._renew()
+        if self._renewal is not None and time.monotonic() > self._renewal.late_at:
+            self._renewal.late_at = math.inf
+            _log.error("alarm: a reload is still under way", processes=self._processes_of(self._renewal))
         if time.monotonic() > self._deadline:
             self._kill()
 
     def _patience(self) -> float | None:
-        moments = [*self._due.values(), self._deadline]
+        late_at = self._renewal.late_at if self._renewal is not None else math.inf
+        moments = [*self._due.values(), self._deadline, late_at]
         waits = [max(0.0, moment - time.monotonic()) for moment in moments if moment < math.inf]
         if not self._lines.flush():
             waits.append(_LINES_SECONDS)
@@ -171,7 +179,7 @@ class _Supervisor:
         if signal.SIGHUP in heard:
             self._renewal_wanted = True
             if self._renewal is not None:
-                awaited = {number: self._workers[number].pid for number in sorted(self._renewal.awaited)}
+                awaited = self._processes_of(self._renewal)
                 _log.warning("the last reload is still under way; this one comes after it", processes=awaited)
         if heard - {signal.SIGHUP}:
             self._stop()
@@ -344,6 +352,10 @@ class _Supervisor:
         if cause and not renewal.is_decided:
             renewal.causes[worker.number] = cause
         self._go_on(renewal)
+
+    def _processes_of(self, renewal: _Renewal) -> dict[int, int]:
+        """Those whose answers are awaited."""
+        return {number: self._workers[number].pid for number in sorted(renewal.awaited)}
 
     def _go_on(self, renewal: _Renewal) -> None:
         if not renewal.awaited and not renewal.is_decided:

@@ -204,6 +204,18 @@ def test_what_one_worker_has_no_descriptors_for_no_worker_takes(path, tmp_path):
         stop(gateway)
 
 
+def test_a_reload_that_takes_long_is_an_alarm_that_names_who_is_waited_for(tmp_path, told):
+    path = write(tmp_path, SAMPLE)
+    soon = "import gateway.app.supervisor\ngateway.app.supervisor._LONG_RELOAD_SECONDS = 0.1\n"
+    with GatewayProcess("--config", path, folder=tmp_path, prelude=soon + STEPS) as gateway:
+        prepared = prepare_one(gateway, path, tmp_path, told)
+        line = json.loads(gateway.read_until("alarm: a reload is still under way")[-1])
+        assert set(processes(gateway)) - {prepared} <= set(line["processes"].values())
+        (tmp_path / "shut").unlink()
+        gateway.read_until("configuration reloaded")
+        stop(gateway)
+
+
 def test_the_end_comes_to_who_is_prepared_as_well(gateway, path, tmp_path, told):
     prepare_one(gateway, path, tmp_path, told, elsewhere(NEW))
     stop(gateway)
