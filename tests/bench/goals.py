@@ -30,8 +30,8 @@ _NOT_FEWER = (
     "count to check, and the rounds of either command differ by more than the commands do"
 )
 _SAME_WORK = (
-    "content without dots costs DATA one search for a dot; reading, line ends, digest and file, the last columns under "
-    '"Where the time goes", are work of both'
+    "content without dots costs DATA one search for a dot; reading, line ends, digest and file, the columns of 10 MB "
+    'under "Where the time goes", are work of both'
 )
 _AIOKAFKA = "aiokafka by itself, with no mail to take, bounds every gateway that uses it, and shares its core with SMTP"
 _TWO_CORES = "the generator needs part of a core, and so does the broker, where there is one; here are no more than two"
