@@ -1,6 +1,6 @@
 """Crash points of the whole gateway: it is killed, or its disk fails, at the n-th call that changes a file.
 
-    python -m tests.torture.crashpoints          # every call of every course to every destination; many hours
+    python -m tests.torture.crashpoints          # every call of every course to every destination
     python -m tests.torture.crashpoints --every 7 --only kafka
 
 A course is a way that mail can come and be accepted. It begins with the gateway's start, so that its making of the
@@ -8,11 +8,14 @@ directories and the spool is disturbed as well.
 """
 
 import argparse
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice, product, takewhile
 from pathlib import Path
 from typing import Literal
@@ -216,37 +219,68 @@ def come_at_once(course: Course, *, streams: int, mails_each: int) -> None:
         scene.judge("at once", orphans=0)
 
 
-def main() -> None:
-    """The long form. Raises AssertionError at the first broken promise."""
+def main() -> int:
+    """The long form: the exit status, 1 where a promise was broken. The other faults are met all the same."""
+    options = _options()
+    chosen = options.only or ("spool", *KINDS)
+    with ExitStack() as servers, ThreadPoolExecutor(options.lanes) as lanes:
+        faults = list(_faults_of_the_spool(options.every)) if "spool" in chosen else []
+        # What takes longest comes first, so that no lane is left alone with it at the end.
+        for name, kind in reversed(KINDS.items()):
+            if name in chosen:
+                faults += _faults_on_the_way_to(kind.on(servers.enter_context(kind.start())), options.every)
+        met = [each.result() for each in as_completed([lanes.submit(_meet, *fault) for fault in faults])]
+    return 0 if all(met) else 1
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kill and disturb the spool and the gateway at every call.")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth call")
     parser.add_argument("--only", choices=("spool", *KINDS), action="append", help="this, not all; may be given again")
-    options = parser.parse_args()
-    chosen = options.only or ("spool", *KINDS)
-    if "spool" in chosen:
-        _meet_every_of_the_spool(options.every)
-    for name, kind in KINDS.items():
-        if name in chosen:
-            with kind.start() as server:
-                _meet_every(kind.on(server), options.every)
+    parser.add_argument("--lanes", type=int, default=8, help="how many gateways at one time (8): most of them wait")
+    return parser.parse_args()
 
 
-def _meet_every_of_the_spool(every: int) -> None:
+_Fault = tuple[str, Callable[[], str]]
+
+
+def _meet(name: str, fault: Callable[[], str]) -> bool:
+    begun = time.monotonic()
+    try:
+        said = fault()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other faults are met all the same
+        print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
+        return False
+    print(f"{name}: {said}, {time.monotonic() - begun:.0f} s", flush=True)
+    return True
+
+
+def _faults_of_the_spool(every: int) -> Iterator[_Fault]:
     for action, sticky in spool_crashes.FAULTS:
-        lives = spool_crashes.meet_every(action, sticky=sticky, every=every)
-        print(f"spool: {_named(action, sticky=sticky)}: {lives} lives", flush=True)
-    print(f"spool: {spool_crashes.end_every_recovery()} recoveries in a row", flush=True)
+        yield f"spool: {_named(action, sticky=sticky)}", partial(_live_with, action, sticky=sticky, every=every)
+    yield "spool", lambda: f"{spool_crashes.end_every_recovery()} recoveries in a row"
 
 
-def _meet_every(destination: Destination, every: int) -> None:
+def _live_with(action: Action, *, sticky: bool, every: int) -> str:
+    return f"{spool_crashes.meet_every(action, sticky=sticky, every=every)} lives"
+
+
+def _faults_on_the_way_to(destination: Destination, every: int) -> Iterator[_Fault]:
     for course, action in product(COURSES, (Action.KILL, Action.TORN)):
-        all_verdicts = (crash(course, action, at, destination=destination) for at in count(1, every))
-        duplicates = [verdict.duplicates for verdict in takewhile(bool, all_verdicts)]
-        crashes = f"{len(duplicates)} crashes, {sum(duplicates)} duplicates"
-        print(f"{course} to {destination.name}: {_named(action)}: {crashes}", flush=True)
+        yield f"{course} to {destination.name}: {_named(action)}", partial(_crash, course, action, destination, every)
     for course, action, sticky in product(COURSES, (Action.IO_ERROR, Action.NO_SPACE), (False, True)):
-        calls = disturb(course, action, sticky=sticky, destination=destination, every=every)
-        print(f"{course} to {destination.name}: {_named(action, sticky=sticky)}: {calls} calls", flush=True)
+        name = f"{course} to {destination.name}: {_named(action, sticky=sticky)}"
+        yield name, partial(_disturb, course, action, destination, every, sticky=sticky)
+
+
+def _crash(course: Course, action: Action, destination: Destination, every: int) -> str:
+    all_verdicts = (crash(course, action, at, destination=destination) for at in count(1, every))
+    duplicates = [verdict.duplicates for verdict in takewhile(bool, all_verdicts)]
+    return f"{len(duplicates)} crashes, {sum(duplicates)} duplicates"
+
+
+def _disturb(course: Course, action: Action, destination: Destination, every: int, *, sticky: bool) -> str:
+    return f"{disturb(course, action, sticky=sticky, destination=destination, every=every)} calls"
 
 
 def _named(action: Action, *, sticky: bool = False) -> str:
@@ -254,4 +288,4 @@ def _named(action: Action, *, sticky: bool = False) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

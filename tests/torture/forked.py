@@ -5,11 +5,13 @@ for starts the process they are forked from; it ends with this one.
 """
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -22,10 +24,10 @@ from tests.end_to_end.gateway import Gateway
 from tests.torture.shim import Faults, library
 
 _IMPORTED = [
-    "connectors.directory",
-    "connectors.http",
-    "connectors.kafka",
-    "connectors.s3",
+    "connectors.directory.connector",
+    "connectors.http.connector",
+    "connectors.kafka.connector",
+    "connectors.s3.connector",
     "gateway.app",
     "tests.torture.sinks",
     "tests.torture.spool_life",
@@ -33,6 +35,7 @@ _IMPORTED = [
     __name__,
 ]
 _context = multiprocessing.get_context("forkserver")
+_environment = threading.Lock()
 
 
 def run(life: Callable[..., None], *arguments: Any, faults: Faults, seconds: float = 60.0) -> int:
@@ -97,21 +100,24 @@ def _start(life: Callable[..., None], *arguments: Any, faults: Faults) -> ForkSe
 
 def _be_ready() -> None:
     _context.set_forkserver_preload(_IMPORTED)
-    # A new process has nothing of ours but the environment.
+    # A new process has nothing of ours but the environment, which all threads share.
     wanted = {"LD_PRELOAD": str(library()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with _environment:
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            forkserver.ensure_running()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _live(settings: dict[str, str], life: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    # All that the first process imported is the collector's to look at otherwise, and looking at it copies its pages.
+    gc.freeze()
     os.environ.update(settings)
     ctypes.CDLL(None).fault_begin()
     life(*arguments)
