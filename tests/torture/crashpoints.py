@@ -95,6 +95,11 @@ class _Scene:
                 raise
             gateway.kill()
 
+    def end(self, gateway: ForkedGateway, happening: str) -> None:
+        """Stop it in order. Raises AssertionError where it does not end well."""
+        status = gateway.stop()
+        assert status == 0, f"{self.name}: {happening}: the gateway ended with {status}\n{gateway.log}"
+
     def fail_at_every_call(
         self,
         gateway: ForkedGateway,
@@ -157,6 +162,7 @@ def crash(
     """End the gateway at its call `at`, start it again, and judge: the verdict; None if it makes fewer calls."""
     with _scene(course, destination) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
+        happening = f"{action.name} at call {at}"
         faults.arm(action, at=at)
         try:
             scene.outlast(gateway, (course.mail(str(size), size) for size in sizes), journal)
@@ -165,11 +171,11 @@ def crash(
             faults.disarm()
             gateway.start()
             scene.spool.wait_until_drained(gateway)
-            assert gateway.stop() == 0
+            scene.end(gateway, happening)
         finally:
             if gateway.running:
                 gateway.kill()
-        verdict = scene.judge(f"{action.name} at call {at}", orphans=len(sizes) * len(kills), kills=kills)
+        verdict = scene.judge(happening, orphans=len(sizes) * len(kills), kills=kills)
         return verdict if kills else None
 
 
@@ -198,7 +204,7 @@ def disturb(
                 )
             scene.spool.wait_until_drained(gateway)
             left = open_leftovers(gateway)
-            assert gateway.stop() == 0
+            scene.end(gateway, _named(action, sticky=sticky))
         finally:
             if gateway.running:
                 gateway.kill()
@@ -215,7 +221,7 @@ def come_at_once(course: Course, *, streams: int, mails_each: int) -> None:
             with Load(gateway.addresses, journal, flows) as load:
                 load.wait()
             scene.spool.wait_until_drained(gateway)
-            assert gateway.stop() == 0
+            scene.end(gateway, "at once")
         scene.judge("at once", orphans=0)
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, TextIO
 
@@ -35,18 +35,19 @@ _IMPORTED = [
     __name__,
 ]
 _context = multiprocessing.get_context("forkserver")
-_environment = threading.Lock()
+# Whoever starts a process asks all others for their status, and one that two threads ask at once loses it. The
+# environment is that of all threads, too.
+_one_at_a_time = threading.Lock()
 
 
 def run(life: Callable[..., None], *arguments: Any, faults: Faults, seconds: float = 60.0) -> int:
     """Run a function of some module in a process of its own, watched by `faults`: its exit status, -9 after SIGKILL."""
     process = _start(life, *arguments, faults=faults)
-    process.join(seconds)
-    if process.exitcode is None:
+    if (status := _status(process, seconds)) is None:
         process.kill()
-        process.join()
+        _status(process, None)
         raise AssertionError(f"{life.__name__} did not end within {seconds:g} s")
-    return process.exitcode
+    return status
 
 
 class ForkedGateway(Gateway):
@@ -77,13 +78,12 @@ class _Forked:
         self.pid = process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return _status(self._process, 0)
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
+        if (status := _status(self._process, timeout)) is None:
             raise subprocess.TimeoutExpired("mailsluice serve", timeout or 0)
-        return self._process.exitcode
+        return status
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
@@ -92,27 +92,34 @@ class _Forked:
 
 
 def _start(life: Callable[..., None], *arguments: Any, faults: Faults) -> ForkServerProcess:
-    _be_ready()
     process = _context.Process(target=_live, args=(faults.settings(), life, arguments), daemon=True)
-    process.start()
+    with _one_at_a_time:
+        _be_ready()
+        process.start()
     return process
+
+
+def _status(process: ForkServerProcess, seconds: float | None) -> int | None:
+    """The exit status, once there is one; None where it has not ended within so many seconds."""
+    wait([process.sentinel], seconds)
+    with _one_at_a_time:
+        return process.exitcode
 
 
 def _be_ready() -> None:
     _context.set_forkserver_preload(_IMPORTED)
-    # A new process has nothing of ours but the environment, which all threads share.
+    # A new process has nothing of ours but the environment.
     wanted = {"LD_PRELOAD": str(library()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with _environment:
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-        try:
-            forkserver.ensure_running()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _live(settings: dict[str, str], life: Callable[..., None], arguments: tuple[Any, ...]) -> None:
