@@ -19,6 +19,7 @@ from tests.servers.processes import ServerProcess, StartFailed, Unavailable, mak
 _PACKAGE = "exim4-daemon-light"
 _PROGRAM = CACHE / "exim" / "usr" / "sbin" / "exim4"
 _USER = "Debian-exim"  # which the program has built in
+_APT_INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
 _START_SECONDS = 30.0
 _APT_SECONDS = 300
 _TOOL_SECONDS = 300
@@ -68,12 +69,13 @@ def install() -> None:
         if shutil.which("apt-get") is None or os.geteuid():
             raise Unavailable(f"{_PACKAGE} cannot be had: that takes apt-get and root")
         try:
-            run_tool(
-                ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "libidn12"], seconds=_APT_SECONDS
-            )
             with tempfile.TemporaryDirectory() as folder:
                 run_tool(["sh", "-c", f"cd {folder} && apt-get download --quiet {_PACKAGE}"], seconds=_APT_SECONDS)
                 (package,) = Path(folder).glob("*.deb")
+                depends = run_tool(["dpkg-deb", "--field", package, "Depends"], seconds=_APT_SECONDS)
+                # The other packages that it depends on make a mail system of this machine.
+                libraries = [each.split()[0] for each in depends.split(",") if each.strip().startswith("lib")]
+                run_tool([*_APT_INSTALL, *libraries], seconds=_APT_SECONDS)
                 run_tool(["dpkg-deb", "--extract", package, CACHE / "exim"], seconds=_APT_SECONDS)
             if not _has_user():
                 run_tool(["useradd", "--system", "--user-group", "--no-create-home", _USER], seconds=_APT_SECONDS)
