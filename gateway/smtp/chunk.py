@@ -92,12 +92,22 @@ class Chunk:
         transaction = connection.transaction
         connection.fail_transaction(failure)
         reply = _FAILED if transaction.failure_told else transaction.failure or failure
-        transaction.failure_told = True
+        was_told, transaction.failure_told = transaction.failure_told, True
         if self.last:
             connection.end_refused_content(reply)
+            return
+        connection.step(Cause.CHUNK_FAILED)
+        if was_told and self._may_have_been_under_way():
+            connection.respond_again(reply)
         else:
-            connection.step(Cause.CHUNK_FAILED)
             connection.respond(reply)
+
+    def _may_have_been_under_way(self) -> bool:
+        # A client may send all chunks of a mail, as many as it may have, before it reads the first reply (RFC 2920).
+        transaction, limits = self.connection.transaction, self.connection.limits
+        transaction.chunks += 1
+        transaction.refused_octets += self.size
+        return transaction.chunks <= limits.chunks and transaction.refused_octets <= limits.discard_octets
 
     def refuse_out_of_sequence(self, reply: Reply) -> None:
         """No chunk may come now: one reply in either dialect, and only a reset goes on from there (B29)."""

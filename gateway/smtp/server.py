@@ -230,6 +230,10 @@ class ServerConnection:
         if reply.code >= 400:
             self._count_error()
 
+    def respond_again(self, reply: Reply) -> None:
+        """Refuse what the client may have sent before it heard of the first refusal, which has been counted."""
+        self._write(reply)
+
     def respond_to_junk(self, reply: Reply) -> None:
         """Send a reply to a command that does no work; too many of them end the session."""
         self._junk += 1

@@ -14,9 +14,9 @@ __all__ = ["Transaction"]
 class Transaction:
     """`failure` is why the transaction cannot complete any more; `failure_told` whether the client has read it.
 
-    `content_octets` and `metadata_octets` are what the client has sent so far, `recipients` the accepted ones,
-    `referred` those that were referred elsewhere, `recipients_tried` whether there was any RCPT at all, `reply_codes`
-    the response codes that the client asked for.
+    `content_octets` and `metadata_octets` are what the client has sent so far, `refused_octets` what came in chunks
+    after it was told of the failure, `recipients` the accepted ones, `referred` those that were referred elsewhere,
+    `recipients_tried` whether there was any RCPT at all, `reply_codes` the response codes that the client asked for.
     """
 
     __slots__ = (
@@ -32,6 +32,7 @@ class Transaction:
         "recipients",
         "recipients_tried",
         "referred",
+        "refused_octets",
         "reply_codes",
     )
 
@@ -42,6 +43,7 @@ class Transaction:
         self.recipients_tried = False
         self.content_octets = 0
         self.metadata_octets = 0
+        self.refused_octets = 0
         self.chunks = 0
         self.container_types: list[int] = []
         self.line_ends = LineEndCheck()
