@@ -99,10 +99,11 @@ class DirectoryConnector:
                     made.append(path)
             files.sync_directory(day)
         except OSError as error:
-            # The next attempt has to make and sync all of this anew; without the .json the rest is no mail.
+            # The next attempt has to make and sync all of this anew. Without the .json the rest is no mail, and with it
+            # the rest has to stay.
             self._days.discard(day)
-            for path in reversed(made):
-                with suppress(OSError):
+            with suppress(OSError):
+                for path in reversed(made):
                     path.unlink()
             # An earlier attempt may have made the .json, or the file system may not let it go; or it is another mail's.
             is_left = not isinstance(error, FileExistsError) and files.may_exist(day / f"{envelope.id}.json")

@@ -7,7 +7,7 @@ file is removed, and the next attempt writes a new one.
 import filecmp
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -28,7 +28,7 @@ def store(path: Path, blocks: Iterable[bytes]) -> bool:
 
 @contextmanager
 def written(path: Path, blocks: Iterable[bytes]) -> Iterator[Path]:
-    """A synced file of these octets beside `path`, to be given names; its own, a temporary one, is gone afterwards."""
+    """A synced file of these octets beside `path`, to be given names; its own, a temporary one, is removed."""
     # No NamedTemporaryFile: on a full disk its last flush fails, and the file stays.
     descriptor, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -38,7 +38,9 @@ def written(path: Path, blocks: Iterable[bytes]) -> Iterator[Path]:
             os.fsync(descriptor)
         yield Path(temporary)
     finally:
-        Path(temporary).unlink()
+        # One that stays is no mail, and no reason to take a mail for failed whose names are made.
+        with suppress(OSError):
+            Path(temporary).unlink()
 
 
 def named(temporary: Path, path: Path) -> bool:

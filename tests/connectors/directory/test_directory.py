@@ -161,6 +161,29 @@ async def test_a_mail_that_the_file_system_does_not_let_go_may_be_stored(connect
     assert [finding.verdict for finding in archive.verify(root)] == [archive.Verdict.INTACT]
 
 
+async def test_a_mail_whose_temporary_files_do_not_go_is_stored(connector, root, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", failing(errno.EIO))
+        await connector.emit(plain_mail())
+    verdicts = [finding.verdict for finding in archive.verify(root)]
+    assert sorted(set(verdicts)) == [archive.Verdict.INTACT, archive.Verdict.STRAY]
+
+
+async def test_an_envelope_that_the_file_system_does_not_let_go_keeps_its_content(connector, root, monkeypatch):
+    unlink = Path.unlink
+
+    def keep_the_envelope(path):
+        return failing(errno.EIO)() if path.suffix == ".json" else unlink(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("connectors.directory.files.sync_directory", failing(errno.EIO))
+        patched.setattr(Path, "unlink", keep_the_envelope)
+        with pytest.raises(TransientFailure) as caught:
+            await connector.emit(plain_mail())
+    assert caught.value.possibly_stored
+    assert [finding.verdict for finding in archive.verify(root)] == [archive.Verdict.INTACT]
+
+
 def failing(number):
     def fail(*_arguments, **_keywords):
         raise OSError(number, os.strerror(number), "/secret/path")
