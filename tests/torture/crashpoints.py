@@ -73,11 +73,21 @@ class _Scene:
         self.spool = SpoolView(self.disk / "spool")
         self.configuration = configuration([self.sink], self.routes)
 
-    def judge(self, happening: str, *, orphans: int, kills: Sequence[float] = (), left: Iterable[str] = ()) -> Verdict:
+    def judge(
+        self,
+        happening: str,
+        *,
+        orphans: int,
+        kills: Sequence[float] = (),
+        left: Iterable[str] = (),
+        can_undo: bool = True,
+    ) -> Verdict:
         """The verdict. Raises AssertionError where a promise was broken; only `kills` explain a duplicate."""
         leftovers = (*self.sink.problems(), *self.spool.leftovers(orphans=orphans), *left)
         delivered = {self.sink.name: self.sink.delivered()}
-        verdict = judge(read(self.journal_path), delivered, self.routes, faults=kills, leftovers=leftovers)
+        verdict = judge(
+            read(self.journal_path), delivered, self.routes, faults=kills, leftovers=leftovers, can_undo=can_undo
+        )
         assert verdict.is_clean, f"{self.name}: {happening}: {verdict}"
         return verdict
 
@@ -208,7 +218,9 @@ def disturb(
         finally:
             if gateway.running:
                 gateway.kill()
-        scene.judge(_named(action, sticky=sticky), orphans=calls, left=left)
+        # A mail that is whole, and whose last sync fails, can be taken back only where names can still be removed.
+        can_undo = not (sticky and action is Action.IO_ERROR and destination is DIRECTORY)
+        scene.judge(_named(action, sticky=sticky), orphans=calls, left=left, can_undo=can_undo)
         return calls
 
 

@@ -103,6 +103,7 @@ def judge(
     at_each: float = inf,
     dead: Collection[tuple[str, str]] = (),
     leftovers: Iterable[str] = (),
+    can_undo: bool = True,
 ) -> Verdict:
     """Compare what was sent with what each sink, by its name, has, once the gateway is drained.
 
@@ -110,9 +111,9 @@ def judge(
     explains so many duplicates as `at_each` says, for each sink. `held_up` are the begin and end of what kept the
     gateway from settling anything: such time does not count, but explains nothing. `dead` are the dead letters in the
     spool, as mail id and sink. `leftovers` are sentences about what should not be there any more, and are judged by
-    being there.
+    being there. Without `can_undo` a sink may have whole mails that were refused: its disk lets nothing go any more.
     """
-    bench = _Bench(routes, faults, held_up, dead)
+    bench = _Bench(routes, faults, held_up, dead, can_undo)
     attempted = {record.attempt.marker: record for record in records}
     for sink, mails in deliveries.items():
         by_marker: defaultdict[str, list[Delivered]] = defaultdict(list)
@@ -155,6 +156,7 @@ class _Bench:
     faults: Collection[float]
     held_up: Collection[tuple[float, float]]
     dead: Collection[tuple[str, str]]
+    can_undo: bool
     lost: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
     ghosts: list[str] = field(default_factory=list)
@@ -191,7 +193,7 @@ class _Bench:
                 self.ghosts.append(f"{name} was not sent to {recipient}")
             elif outcomes[recipient].ending is Ending.UNFINISHED:
                 self.ghosts.append(f"{name} was never sent whole")
-            elif outcomes[recipient].ending is Ending.REJECTED and self._refusal_is_for_all_sinks(record, recipient):
+            elif outcomes[recipient].ending is Ending.REJECTED and self._must_be_undone(record, recipient):
                 self.refused.append(f"{name}: {recipient} was answered {outcomes[recipient].code}")
 
     def _judge_duplicates(self, sink: str, record: Record, found: Sequence[Delivered]) -> None:
@@ -222,6 +224,9 @@ class _Bench:
 
     def _held_up_between(self, from_: float, to: float) -> float:
         return sum(max(0.0, min(end, to) - max(begin, from_)) for begin, end in self.held_up)
+
+    def _must_be_undone(self, record: Record, recipient: str) -> bool:
+        return self.can_undo and self._refusal_is_for_all_sinks(record, recipient)
 
     def _refusal_is_for_all_sinks(self, record: Record, recipient: str) -> bool:
         # An SMTP client gets one reply for all recipients; an LMTP client has the recipient's own (RFC 2033 §4.2).
