@@ -204,6 +204,7 @@ def disturb(
     No mail comes twice: what could not be noted as delivered is noted later.
     """
     with _scene(course, destination) as scene, Faults(scene.disk) as faults, Journal(scene.journal_path) as journal:
+        happening = _named(action, sticky=sticky)
         gateway = ForkedGateway(scene.disk, scene.configuration, faults=faults)
         gateway.start()
         try:
@@ -214,13 +215,14 @@ def disturb(
                 )
             scene.spool.wait_until_drained(gateway)
             left = open_leftovers(gateway)
-            scene.end(gateway, _named(action, sticky=sticky))
+            scene.end(gateway, happening)
         finally:
             if gateway.running:
                 gateway.kill()
         # A mail that is whole, and whose last sync fails, can be taken back only where names can still be removed.
-        can_undo = not (sticky and action is Action.IO_ERROR and destination is DIRECTORY)
-        scene.judge(_named(action, sticky=sticky), orphans=calls, left=left, can_undo=can_undo)
+        is_stuck = sticky and action is Action.IO_ERROR and destination is DIRECTORY
+        can_undo = not (is_stuck and course.accept == "delivered")
+        scene.judge(happening, orphans=calls, left=left, can_undo=can_undo)
         return calls
 
 

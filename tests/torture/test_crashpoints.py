@@ -75,8 +75,8 @@ def test_a_gateway_that_is_killed_at_any_call_has_lost_nothing_after_its_next_st
     ids=["an error", "a full disk"],
 )
 def test_a_gateway_whose_disk_fails_says_so_stays_up_and_goes_on_afterwards(course, action, sticky, every):
-    size, every = (4096, every) if course.accept == "spooled" else (300_000, 1)
-    assert disturb(course, action, sticky=sticky, sizes=(size,), every=every) > every
+    size, step = (4096, every) if course.accept == "spooled" else (300_000, 1)
+    assert disturb(course, action, sticky=sticky, sizes=(size,), every=step) > every
 
 
 @pytest.mark.parametrize("accept", _CALLS_ELSEWHERE)
