@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.apt import install_packages, require_apt
 from tests.servers.cache import CACHE, exclusive
 from tests.servers.ports import LOOPBACK, accepts, free_port
 from tests.servers.processes import ServerProcess, StartFailed, Unavailable, make_directory, run_tool
@@ -19,9 +20,7 @@ from tests.servers.processes import ServerProcess, StartFailed, Unavailable, mak
 _PACKAGE = "exim4-daemon-light"
 _PROGRAM = CACHE / "exim" / "usr" / "sbin" / "exim4"
 _USER = "Debian-exim"  # which the program has built in
-_APT_INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
 _START_SECONDS = 30.0
-_APT_SECONDS = 300
 _TOOL_SECONDS = 300
 
 _CONFIGURATION = """\
@@ -66,21 +65,20 @@ def install() -> None:
     with exclusive():
         if _PROGRAM.exists() and _has_user():
             return
-        if shutil.which("apt-get") is None or os.geteuid():
-            raise Unavailable(f"{_PACKAGE} cannot be had: that takes apt-get and root")
+        require_apt(_PACKAGE)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                run_tool(["sh", "-c", f"cd {folder} && apt-get download --quiet {_PACKAGE}"], seconds=_APT_SECONDS)
+                run_tool(["sh", "-c", f"cd {folder} && apt-get download --quiet {_PACKAGE}"], seconds=_TOOL_SECONDS)
                 (package,) = Path(folder).glob("*.deb")
-                depends = run_tool(["dpkg-deb", "--field", package, "Depends"], seconds=_APT_SECONDS)
+                depends = run_tool(["dpkg-deb", "--field", package, "Depends"], seconds=_TOOL_SECONDS)
                 # The other packages that it depends on make a mail system of this machine.
                 libraries = [each.split()[0] for each in depends.split(",") if each.strip().startswith("lib")]
-                run_tool([*_APT_INSTALL, *libraries], seconds=_APT_SECONDS)
-                run_tool(["dpkg-deb", "--extract", package, CACHE / "exim"], seconds=_APT_SECONDS)
+                install_packages(libraries)
+                run_tool(["dpkg-deb", "--extract", package, CACHE / "exim"], seconds=_TOOL_SECONDS)
             if not _has_user():
-                run_tool(["useradd", "--system", "--user-group", "--no-create-home", _USER], seconds=_APT_SECONDS)
+                run_tool(["useradd", "--system", "--user-group", "--no-create-home", _USER], seconds=_TOOL_SECONDS)
         except StartFailed as failure:
-            raise Unavailable(f"{_PACKAGE} cannot be had: {failure}") from failure
+            raise Unavailable(f"{_PACKAGE} cannot be installed: {failure}") from failure
 
 
 def _has_user() -> bool:

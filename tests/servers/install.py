@@ -7,15 +7,14 @@ and the exit status is 1.
 """
 
 import os
-import shutil
 import sys
 
 from tests.servers import exim, kafka, s3
+from tests.servers.apt import install_packages, require_apt
 from tests.servers.processes import StartFailed, Unavailable, find_program, run_tool
 
 # Each package, and the program that it is here for.
 _PACKAGES = {"curl": "curl", "dovecot-lmtpd": "dovecot", "postfix": "postfix", "swaks": "swaks"}
-_APT_SECONDS = 900
 
 
 def install() -> list[str]:
@@ -33,12 +32,7 @@ def _install_packages() -> None:
     wanted = [package for package, program in _PACKAGES.items() if not _is_here(program)]
     if not wanted:
         return
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid():
-        raise Unavailable(f"{', '.join(wanted)} cannot be installed: that takes apt-get and root")
-    # RUNLEVEL: in the single-user one no service is started that a package brings.
-    environment = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    command = [apt, "install", "--yes", "--quiet", "--no-install-recommends", *wanted]
+    require_apt(", ".join(wanted))
     try:
         if "postfix" in wanted:
             # Installed as a mail system for this machine it would take port 25; without a configuration it stays off.
@@ -46,11 +40,7 @@ def _install_packages() -> None:
                 ["sh", "-c", "echo postfix postfix/main_mailer_type select No configuration | debconf-set-selections"],
                 seconds=60,
             )
-        try:
-            run_tool(command, seconds=_APT_SECONDS, environment=environment)
-        except StartFailed:  # the usual reason: no package lists yet, or old ones
-            run_tool([apt, "update", "--quiet"], seconds=_APT_SECONDS, environment=environment)
-            run_tool(command, seconds=_APT_SECONDS, environment=environment)
+        install_packages(wanted)
     except StartFailed as failure:
         raise Unavailable(f"{', '.join(wanted)} cannot be installed: {failure}") from failure
 
