@@ -56,6 +56,11 @@ class Pace:
         self._last = now
         self._content_octets += octets
 
+    def hear(self, octets: int) -> None:
+        """So many octets arrived while it was not the client's turn."""
+        if self._content_octets is not None:
+            self._content_octets += octets
+
     def stop(self) -> None:
         """It is not the client's turn."""
         self._stopped = True

@@ -1,8 +1,8 @@
 """One connection: moves octets between the socket and the engine, and events to the mail they belong to.
 
 Most events are handled at once, in the callback that brought the octets. What takes time (storing large content,
-delivery, a password, a TLS handshake) runs as one task; until it ends the session reads nothing more, so that a client
-cannot have more under way than one mail and a buffer. Sessions share nothing that one of them could use up.
+delivery, a password, a TLS handshake) runs as one task; until it ends the session reads once more at most, so that a
+client cannot have more under way than one mail and two buffers. Sessions share nothing that one of them could use up.
 """
 
 import asyncio
@@ -45,7 +45,6 @@ from gateway.smtp import (
     TransactionAborted,
     Waiting,
 )
-from gateway.smtp.refusals import NOT_AVAILABLE
 
 __all__ = ["Session"]
 
@@ -129,6 +128,10 @@ class Session(asyncio.Protocol):
             self._connection.receive_data(octets)
             if self._task is None:
                 self._pump(len(octets))
+            elif not self._awaits_tls:
+                # Most clients wait for the reply; of one that does not, no more than this is read.
+                self._transport.pause_reading()
+                self._pace.hear(len(octets))
 
     def eof_received(self) -> bool:
         # A client that closes only its own side still gets the replies to what it sent; then the connection ends. TLS
@@ -272,8 +275,7 @@ class Session(asyncio.Protocol):
         connection.answer(take_recipient(recipient, self._open_transaction, self._routes, connection, submission))
 
     def _give_token(self, request: SubmissionTokenRequested) -> None:
-        tokens = self._settings.reply_metadata.submission
-        self._connection.answer(give_token(tokens, request) if tokens is not None else NOT_AVAILABLE)
+        self._connection.answer(give_token(self._settings.reply_metadata.submission, request))
 
     def _abort_transaction(self, aborted: TransactionAborted) -> None:
         if aborted.failure is not None:
@@ -283,10 +285,9 @@ class Session(asyncio.Protocol):
     def _take_content(self, received: ContentReceived) -> Coroutine[Any, Any, None] | None:
         content, room = self._open_transaction.content, self._open_room
         content.write(received.octets)
-        if (refusal := room.take_content(len(received.octets))) is None and content.is_full:
-            refusal = room.take_file()
-            if refusal is None:
-                return self._store()
+        refusal = room.take_content(len(received.octets))
+        if refusal is None and content.is_full and (refusal := room.take_file()) is None:
+            return self._store()
         if refusal is not None:
             self._connection.fail_transaction(refusal)
         return None
@@ -299,7 +300,9 @@ class Session(asyncio.Protocol):
     # What takes time
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._transport.pause_reading()
+        if self._tls is not None:
+            # With the client's half of TLS all of it ends, before the reply.
+            self._transport.pause_reading()
         self._task = self._loop.create_task(self._work(work))
 
     async def _work(self, work: Coroutine[Any, Any, None]) -> None:
@@ -372,13 +375,11 @@ class Session(asyncio.Protocol):
     async def _open(self) -> None:
         """What comes before the greeting: a PROXY header, and TLS where it begins at once."""
         if self._proxy_header is not None:
-            self._transport.resume_reading()
             try:
                 async with asyncio.timeout(_PROXY_SECONDS):
                     announced, rest = await self._proxy_header.read_client()
             except TimeoutError:
                 raise ProxyHeaderError("no PROXY header came") from None
-            self._transport.pause_reading()
             self._proxy_header = None
             if announced is not None:
                 self._proxy = Proxy(address=self._client.address, port=self._client.port)

@@ -8,6 +8,7 @@ from msgspec import structs
 from gateway.connector import Mail
 from gateway.smtp import CredentialsReceived, RecipientReceived, Reply, SubmissionTokenRequested
 from gateway.smtp.extensions.stoken import DELIVERY_ID, STOKEN
+from gateway.smtp.refusals import NOT_AVAILABLE
 from gateway.smtp.response_codes import ResponseCode
 from gateway.smtp.submission_token import SubmissionToken, TokenKind, token_address
 from gateway.stoken import SubmissionTokens
@@ -30,8 +31,10 @@ def admitted(tokens: SubmissionTokens, recipient: RecipientReceived, *, sender: 
     return tokens.check(text, sender=sender, recipient=token_address(recipient.address), now=time.time())
 
 
-def give_token(tokens: SubmissionTokens, request: SubmissionTokenRequested) -> Reply:
+def give_token(tokens: SubmissionTokens | None, request: SubmissionTokenRequested) -> Reply:
     """The answer to GENSTOKEN. The verb is all the consent that a code needs, so it is in the text."""
+    if tokens is None:
+        return NOT_AVAILABLE
     token = tokens.issue(request.kind, sender=request.sender, recipient=request.recipient, now=time.time())
     if not token:
         return _TOO_LONG

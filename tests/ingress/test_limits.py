@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingress.pace import Pace
 from gateway.smtp import Limits
 from tests.ingress.gateway import ENVELOPE, HELLO, Client, gateway, settings
 
@@ -125,6 +126,34 @@ async def test_time_in_delivery_is_not_the_client_s(tmp_path, clock):
         await clock.advance(15)
         running.memory.release()
         assert await client.codes(count=4) == [250] * 4
+
+
+async def test_octets_that_came_while_content_was_stored_count_for_its_rate(clock):
+    late = []
+    pace = Pace(idle_seconds=300, min_octets_per_second=500, on_late=lambda: late.append(True))
+    pace.await_content(0)
+    pace.stop()
+    pace.hear(25_000)
+    pace.await_content(0)
+    await clock.advance(46)
+    assert late == []
+    await clock.advance(15)
+    assert late == [True]
+    pace.close()
+
+
+async def test_of_a_client_that_does_not_wait_for_its_reply_little_more_is_read(tmp_path):
+    limits = Limits(message_octets=1000, junk=10**9)
+    async with gateway(settings(tmp_path, limits=limits)) as running, await running.open() as client:
+        running.memory.hold()
+        client.send(HELLO, ENVELOPE, b"BDAT 0 LAST\r\n")
+        await running.memory.entered.acquire()
+        client.send(b"HELP\r\n" * 2_000_000)
+        session = running.session()
+        await running.until(lambda: not session._transport.is_reading())
+        assert 0 < len(session._connection._octets) <= 256 * 1024
+        running.memory.release()
+        assert await client.codes(count=100) == [220, 250, 250, 250, 250, *[214] * 95]
 
 
 async def test_ten_megabytes_without_a_line_end_take_no_memory(tmp_path):

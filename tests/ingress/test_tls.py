@@ -127,38 +127,71 @@ async def test_a_client_that_leaves_in_its_handshake_leaves_nothing(tmp_path, se
             await running.all_sessions_end()
 
 
+class TlsByHand:
+    """A client that may end its half of TLS and no more, which asyncio's cannot."""
+
+    def __init__(self, client: Client, context: ssl.SSLContext) -> None:
+        self._client = client
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    async def begin(self) -> None:
+        assert await self._client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
+        await self._call(self._tls.do_handshake)
+
+    async def send(self, octets: bytes) -> None:
+        await self._call(self._tls.write, octets)
+
+    async def read(self) -> bytes:
+        return await self._call(self._tls.read)
+
+    def close_half(self, behind: bytes = b"") -> None:
+        """Write a close_notify, and octets behind it, and wait for nothing."""
+        with suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._client.send(self._outgoing.read(), behind)
+
+    async def _call(self, operation, *arguments):
+        while True:
+            try:
+                result = operation(*arguments)
+            except ssl.SSLWantReadError:
+                self._client.send(self._outgoing.read())
+                async with asyncio.timeout(10):
+                    self._incoming.write(await self._client.reader.read(65536))
+            else:
+                self._client.send(self._outgoing.read())
+                return result
+
+
 async def test_close_notify_inside_a_chunk_ends_the_session_for_good(tmp_path, server_tls, client_tls):
     """What comes behind it in clear is never read as the rest of the chunk, nor as commands."""
-    async with gateway(settings(tmp_path, tls=server_tls)) as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
-
-        async def call(operation, *arguments):
-            while True:
-                try:
-                    result = operation(*arguments)
-                except ssl.SSLWantReadError:
-                    writer.write(outgoing.read())
-                    incoming.write(await reader.read(65536))
-                else:
-                    writer.write(outgoing.read())
-                    return result
-
-        await reader.readline()
-        writer.write(HELLO + b"STARTTLS\r\n")
-        await reader.readuntil(b"220 2.0.0 ready for TLS\r\n")
-        await call(tls.do_handshake)
-        await call(tls.write, HELLO + ENVELOPE + b"BDAT 10 LAST\r\nhel")
-        # Our close_notify is written; the server's is not waited for.
-        with suppress(ssl.SSLWantReadError):
-            tls.unwrap()
-        writer.write(outgoing.read() + b"lo\r\n12345NOOP\r\n")
-        async with asyncio.timeout(10):
-            incoming.write(await reader.read())
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        tls = TlsByHand(client, client_tls)
+        await tls.begin()
+        await tls.send(HELLO + ENVELOPE + b"BDAT 10 LAST\r\nhel")
+        tls.close_half(b"lo\r\n12345NOOP\r\n")
+        await client.rest()
         await running.all_sessions_end()
         assert running.mails == []
-        writer.close()
+
+
+async def test_a_client_that_ends_its_half_of_tls_still_gets_the_reply_to_its_mail(tmp_path, server_tls, client_tls):
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        running.memory.hold()
+        tls = TlsByHand(client, client_tls)
+        await tls.begin()
+        await tls.send(HELLO + ENVELOPE + b"BDAT 0 LAST\r\n")
+        await running.memory.entered.acquire()
+        tls.close_half()
+        async with await running.connect() as another:
+            # It is read after the end of the first.
+            assert await another.codes(b"NOOP\r\n", count=1) == [250]
+        running.memory.release()
+        replies = b""
+        while b"accepted" not in replies:
+            replies += await tls.read()
+        await running.all_sessions_end()
 
 
 async def test_plain_smtp_goes_on_beside_a_failed_handshake(tmp_path, server_tls):
