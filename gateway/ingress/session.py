@@ -2,7 +2,7 @@
 
 Most events are handled at once, in the callback that brought the octets. What takes time (storing large content,
 delivery, a password, a TLS handshake) runs as one task; until it ends the session reads once more at most, so that a
-client cannot have more under way than one mail and two buffers. Sessions share nothing that one of them could use up.
+client cannot have more under way than one mail and a buffer. Sessions share nothing that one of them could use up.
 """
 
 import asyncio
@@ -129,7 +129,7 @@ class Session(asyncio.Protocol):
             if self._task is None:
                 self._pump(len(octets))
             elif not self._awaits_tls:
-                # Most clients wait for the reply; of one that does not, no more than this is read.
+                # Most clients wait for the reply. Of one that does not, no more than this is read.
                 self._transport.pause_reading()
                 self._pace.hear(len(octets))
 
@@ -300,8 +300,8 @@ class Session(asyncio.Protocol):
     # What takes time
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._tls is not None:
-            # With the client's half of TLS all of it ends, before the reply.
+        if self._tls is not None or self._connection.has_more_octets:
+            # With the client's half of TLS all of it would end before the reply. Or there is a buffer already.
             self._transport.pause_reading()
         self._task = self._loop.create_task(self._work(work))
 

@@ -142,11 +142,12 @@ async def test_octets_that_came_while_content_was_stored_count_for_its_rate(cloc
     pace.close()
 
 
-async def test_of_a_client_that_does_not_wait_for_its_reply_little_more_is_read(tmp_path):
+@pytest.mark.parametrize("behind", [b"", b"HELP\r\n"], ids=["later", "in the packet of its mail"])
+async def test_of_a_client_that_does_not_wait_for_its_reply_little_more_is_read(tmp_path, behind):
     limits = Limits(message_octets=1000, junk=10**9)
     async with gateway(settings(tmp_path, limits=limits)) as running, await running.open() as client:
         running.memory.hold()
-        client.send(HELLO, ENVELOPE, b"BDAT 0 LAST\r\n")
+        client.send(HELLO, ENVELOPE, b"BDAT 0 LAST\r\n", behind)
         await running.memory.entered.acquire()
         client.send(b"HELP\r\n" * 2_000_000)
         session = running.session()
