@@ -14,7 +14,9 @@ from tests.servers.apt import install_packages, require_apt
 from tests.servers.processes import StartFailed, Unavailable, find_program, run_tool
 
 # Each package, and the program that it is here for.
-_PACKAGES = {"curl": "curl", "dovecot-lmtpd": "dovecot", "postfix": "postfix", "swaks": "swaks"}
+_PROGRAMS = {"curl": "curl", "dovecot-lmtpd": "dovecot", "postfix": "postfix", "swaks": "swaks"}
+# The same of modules of Perl's. swaks comes without what it needs for TLS.
+_MODULES = {"libnet-ssleay-perl": "Net::SSLeay"}
 
 
 def install() -> list[str]:
@@ -29,7 +31,8 @@ def install() -> list[str]:
 
 
 def _install_packages() -> None:
-    wanted = [package for package, program in _PACKAGES.items() if not _is_here(program)]
+    wanted = [package for package, program in _PROGRAMS.items() if not _is_here(program)]
+    wanted += [package for package, module in _MODULES.items() if not _has_perl(module)]
     if not wanted:
         return
     require_apt(", ".join(wanted))
@@ -49,6 +52,14 @@ def _is_here(program: str) -> bool:
     try:
         find_program(program)
     except Unavailable:
+        return False
+    return True
+
+
+def _has_perl(module: str) -> bool:
+    try:
+        run_tool(["perl", f"-M{module}", "-e", "1"], seconds=60)
+    except (OSError, StartFailed):
         return False
     return True
 
