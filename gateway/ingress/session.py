@@ -51,7 +51,6 @@ __all__ = ["Session"]
 _LATE = Reply.of(421, "4.4.2", "too slow, closing")
 _SHUTDOWN = Reply.of(421, "4.3.2", "shutting down, try again later")
 _INTERNAL = Reply.of(421, "4.3.0", "local error, closing")
-
 _PROXY_SECONDS = 10.0
 # How long a client that is cut off has to read why.
 _LAST_WORD_SECONDS = 1.0
@@ -188,7 +187,8 @@ class Session(asyncio.Protocol):
 
     def _refuse(self, reply: Reply) -> None:
         self._connection.close(reply)
-        self._pump(0)
+        if not self._lost:  # for uvloop raises an error at whoever writes then
+            self._pump(0)
 
     # Events
 
@@ -300,8 +300,9 @@ class Session(asyncio.Protocol):
     # What takes time
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._tls is not None or self._connection.has_more_octets:
-            # With the client's half of TLS all of it would end before the reply. Or there is a buffer already.
+        connection = self._connection
+        if self._tls is not None or connection.state is State.NEGOTIATING_TLS or connection.has_more_octets:
+            # The end of the client's half of TLS ends it all, a handshake is not ours to read, or there is a buffer.
             self._transport.pause_reading()
         self._task = self._loop.create_task(self._work(work))
 
@@ -398,8 +399,7 @@ class Session(asyncio.Protocol):
         self._greet()
 
     async def _upgrade(self) -> None:
-        output = self._connection.data_to_send()
-        self._transport.write(output)
+        self._transport.write(self._connection.data_to_send())
         if self._connection.has_more_octets:
             raise TlsFailedError("octets in clear came behind STARTTLS")
         await self._handshake(b"")

@@ -119,6 +119,24 @@ async def test_a_delivery_that_has_not_begun_is_ended_too(tmp_path):
     assert (connector.in_flight, connector.mails) == (0, {})
 
 
+async def test_a_client_that_was_lost_during_its_delivery_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    connector = MemoryConnector()
+    connector.hold()
+    connections, session, wire = connected(tmp_path, connector)
+    session.data_received(b"HELO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx\r\n.\r\n")
+    await connector.entered.acquire()
+    session.connection_lost(ConnectionResetError())
+    # As a transport of uvloop's is by then.
+    monkeypatch.setattr(wire, "write", _raise)
+    async with asyncio.timeout(_WITHIN_SECONDS):
+        await connections.drain(seconds=0)
+    assert (connector.in_flight, connector.mails) == (0, {})
+
+
+def _raise(_octets):
+    raise RuntimeError("unable to perform operation on a closed transport")
+
+
 async def test_a_mail_that_is_being_stored_is_not_delivered_after_the_end(tmp_path):
     connector = MemoryConnector()
     connections, session, wire = connected(tmp_path, connector)

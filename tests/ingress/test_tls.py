@@ -95,6 +95,17 @@ async def test_octets_in_the_next_packet_are_taken_for_a_handshake_and_fail(tmp_
         await running.all_sessions_end()
 
 
+async def test_reading_stops_before_the_client_is_told_to_begin_its_handshake(tmp_path, server_tls, client_tls):
+    """A busy uvloop reads again before the task that begins the handshake has its first turn."""
+    async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
+        assert await client.codes(HELLO, count=1) == [250]
+        running.session().data_received(b"STARTTLS\r\n")
+        assert not running.session()._transport.is_reading()
+        assert await client.code() == 220
+        await client.start_tls(client_tls)
+        assert await client.codes(HELLO, count=1) == [250]
+
+
 async def test_octets_injected_before_the_handshake_are_never_answered(tmp_path, server_tls, client_tls):
     async with gateway(settings(tmp_path, tls=server_tls)) as running, await running.connect() as client:
         assert await client.codes(HELLO, b"STARTTLS\r\n", count=2) == [250, 220]
