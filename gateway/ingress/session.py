@@ -176,9 +176,9 @@ class Session(asyncio.Protocol):
         self._loop.call_later(_LAST_WORD_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
-        self._transport.abort()
-        # asyncio does not report the loss of a connection whose handshake was not completed.
-        self.connection_lost(None)
+        if not self._lost:
+            self._transport.abort()
+            self.connection_lost(None)  # for asyncio does not report it where a handshake was not completed
 
     def _greet(self) -> None:
         # Only now is it certain who the client is; what that means for it holds for the whole session.
