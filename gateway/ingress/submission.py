@@ -32,7 +32,10 @@ def admitted(tokens: SubmissionTokens, recipient: RecipientReceived, *, sender: 
 
 
 def give_token(tokens: SubmissionTokens | None, request: SubmissionTokenRequested) -> Reply:
-    """The answer to GENSTOKEN. The verb is all the consent that a code needs, so it is in the text."""
+    """The answer to GENSTOKEN, which is no command of a listener without `tokens`.
+
+    The verb is all the consent that a code needs, so it is in the text.
+    """
     if tokens is None:
         return NOT_AVAILABLE
     token = tokens.issue(request.kind, sender=request.sender, recipient=request.recipient, now=time.time())
